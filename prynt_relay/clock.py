@@ -1,0 +1,72 @@
+"""Time, passed in: the wall's, the schedule's and the monotonic one.
+
+Three readings, each for its own use:
+
+* `wall_ms` is what people and receivers read: creation times, signatures' timestamps.
+* `schedule_ms` is what retries and the 24-hour rule run on. It starts at the wall's time and then
+  follows it by slewing at most `MAX_SLEW`, so a wall that jumps neither stalls the schedule nor
+  makes everything due at once. It never goes backwards.
+* `monotonic` measures durations.
+"""
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+MAX_SLEW: Final = 0.01
+"""How much faster or slower than real time the schedule may run to meet the wall again: 1 %."""
+
+
+class Clock(Protocol):
+    """What every room that needs the time is given."""
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds, as the operating system has it."""
+        ...
+
+    def schedule_ms(self) -> int:
+        """The schedule's time in milliseconds; near the wall's, never stepping, never back."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; for durations only."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed on the monotonic clock."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self, *, not_before_ms: int = 0) -> None:
+        """Start the schedule at the wall's time, or at `not_before_ms` where that is later.
+
+        A daemon passes the schedule's last known time, so that a wall set back between two runs
+        doesn't put off what is scheduled.
+        """
+        self._schedule_ms = float(max(self.wall_ms(), not_before_ms))
+        self._read_at = time.monotonic()
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def schedule_ms(self) -> int:
+        """Unix time in milliseconds that follows the wall's by slewing."""
+        now = time.monotonic()
+        elapsed_ms = (now - self._read_at) * 1000
+        self._read_at = now
+        behind_ms = self.wall_ms() - (self._schedule_ms + elapsed_ms)
+        slew_ms = elapsed_ms * MAX_SLEW
+        self._schedule_ms += elapsed_ms + min(max(behind_ms, -slew_ms), slew_ms)
+        return int(self._schedule_ms)
+
+    def monotonic(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the event loop."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,1 @@
+"""The nouns: events, webhooks, deliveries, attempts, their ids and states. No I/O here."""
