@@ -11,10 +11,19 @@ Three readings, each for its own use:
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 MAX_SLEW: Final = 0.01
 """How much faster or slower than real time the schedule may run to meet the wall again: 1 %."""
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None:
+        """Take it back; harmless when it was made already."""
+        ...
 
 
 class Clock(Protocol):
@@ -34,6 +43,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed on the monotonic clock."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back once `seconds` have passed, unless it is cancelled before."""
         ...
 
 
@@ -70,3 +83,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep on the event loop."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back from the event loop."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
