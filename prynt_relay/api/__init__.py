@@ -1,0 +1,1 @@
+"""The REST API, its OpenAPI document, the streams and the dashboard."""
