@@ -24,16 +24,17 @@ _KNOWN: Final = (
         "identification.complete",
         "Identification",
         (
-            "A visitor was identified. Carries the whole result: visitor id, confidence, history, "
-            "location, device, every signal, the scores and the verdict. The most frequent type."
+            "A visitor was identified. Carries the whole result: visitor id, confidence, "
+            "history, location, device, every signal, the scores and the verdict. The most "
+            "frequent type."
         ),
     ),
     (
         "verdict.allow",
         "Verdict",
         (
-            "The rules let a visitor through. Carries the whole identification; suited to a log of "
-            "all traffic decisions."
+            "The rules let a visitor through. Carries the whole identification; suited to a "
+            "log of all traffic decisions."
         ),
     ),
     (
@@ -48,64 +49,64 @@ _KNOWN: Final = (
         "verdict.challenge",
         "Verdict",
         (
-            "The rules want a visitor challenged. Carries the recommended challenge (such as MFA or a "
-            "CAPTCHA), the rule that asked for it and the identification."
+            "The rules want a visitor challenged. Carries the recommended challenge (such as "
+            "MFA or a CAPTCHA), the rule that asked for it and the identification."
         ),
     ),
     (
         "rule.matched",
         "Rule",
         (
-            "A rule matched, whatever the verdict came to. Shows how rules perform and helps to debug "
-            "them."
+            "A rule matched, whatever the verdict came to. Shows how rules perform and helps "
+            "to debug them."
         ),
     ),
     (
         "visitor.new",
         "Visitor",
         (
-            "A visitor was seen for the very first time; later visits don't repeat it. Suited to new "
-            "devices and onboarding."
+            "A visitor was seen for the very first time; later visits don't repeat it. Suited "
+            "to new devices and onboarding."
         ),
     ),
     (
         "visitor.returning",
         "Visitor",
         (
-            "A known visitor came back. Carries a summary of the history: first seen, number of "
-            "visits, earlier verdicts."
+            "A known visitor came back. Carries a summary of the history: first seen, number "
+            "of visits, earlier verdicts."
         ),
     ),
     (
         "signal.bot.detected",
         "Signal",
         (
-            "Bot detection fired on an identification. Carries the kind of bot, how it was detected "
-            "and with what confidence."
+            "Bot detection fired on an identification. Carries the kind of bot, how it was "
+            "detected and with what confidence."
         ),
     ),
     (
         "list.entry.added",
         "List",
         (
-            "An entry joined a list, by hand or as the effect of a rule. Carries the list, the value "
-            "and who or what added it."
+            "An entry joined a list, by hand or as the effect of a rule. Carries the list, "
+            "the value and who or what added it."
         ),
     ),
     (
         "list.entry.expired",
         "List",
         (
-            "A list entry reached the end of its lifetime. Carries the list, the value that left and "
-            "the lifetime that it had."
+            "A list entry reached the end of its lifetime. Carries the list, the value that "
+            "left and the lifetime that it had."
         ),
     ),
     (
         "alert.triggered",
         "Alert",
         (
-            "A metric crossed an alert's threshold: a spike of bots, a velocity limit, an anomaly. "
-            "Carries the alert's definition and the metric's current values."
+            "A metric crossed an alert's threshold: a spike of bots, a velocity limit, an "
+            "anomaly. Carries the alert's definition and the metric's current values."
         ),
     ),
 )
