@@ -1,0 +1,1 @@
+"""Who is served next, within which bounds, and the life of one attempt."""

@@ -1,0 +1,427 @@
+"""The dispatcher: takes what is due through its slots to the transport and settles the result."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from prynt_relay.clock import Clock, Timer
+from prynt_relay.dispatch.attempt import Consequences
+from prynt_relay.dispatch.doors import DeliveryStore, Sender, SettledObserver, WebhookSource
+from prynt_relay.dispatch.lane import NEVER, Lane, Memory
+from prynt_relay.dispatch.pager import EventLoader, Pager
+from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
+from prynt_relay.model.delivery import AttemptResult, DueDelivery, Settlement
+from prynt_relay.model.event import Append, Appended, StoredEvent
+from prynt_relay.model.states import DeliveryState, Outcome
+from prynt_relay.model.webhook import Webhook
+from prynt_relay.schedule.disable import DisablePolicy, Verdict
+from prynt_relay.schedule.wheel import TimerWheel
+
+_log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Every scheduled delivery, from the moment it is due until its attempt is on disk."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        store: DeliveryStore,
+        sender: Sender,
+        webhooks: WebhookSource,
+        concurrency: int,
+        concurrency_per_webhook: int,
+        retry_schedule_s: Sequence[float],
+        disable_after_s: float,
+        observers: Sequence[SettledObserver] = (),
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._sender = sender
+        self._webhooks = webhooks
+        self._slots = Slots(concurrency, concurrency_per_webhook)
+        self._consequences = Consequences(
+            retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
+        )
+        self._observers = observers
+        self._memory = Memory()
+        self._turns: dict[int, Turn] = {}
+        self._wheel: TimerWheel[tuple[Lane, DueDelivery]] = TimerWheel(clock.schedule_ms())
+        self._pager = Pager(store, clock, on_page=self._page_read)
+        self._events = EventLoader(store)
+        self._timer: Timer | None = None
+        self._timer_ms = NEVER
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[tuple[Settlement, DueDelivery]] = []
+        # Results not yet on disk. While so many wait (the disk is slow or full) nothing new is
+        # sent: bounded memory, and no attempt whose result could not be recorded.
+        self._unsettled = 0
+        self._most_unsettled = 4 * concurrency
+        self._running = False
+        self._idle = asyncio.Event()
+        self._ticked_at = clock.monotonic()
+
+    # --- life
+
+    def start(self, webhooks: Sequence[Webhook], earliest_due_ms: dict[int, int]) -> None:
+        """Begin to send. `earliest_due_ms` says per webhook when its first delivery is due."""
+        self._running = True
+        for webhook in webhooks:
+            turn = self._add_turn(webhook, stored_from_ms=earliest_due_ms.get(webhook.row, NEVER))
+            self._pager.watch(turn.lane)
+        self._tick()
+
+    async def stop(self, drain_s: float) -> int:
+        """Start nothing new, let what is in flight finish for up to `drain_s`, then cut it off.
+
+        Returns how many attempts were cut off; they don't count and are made again after the
+        next start. Waits until what did finish is on disk.
+        """
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._pager.stop()
+        tasks = set(self._tasks)
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=drain_s)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        else:
+            pending = set()
+        self._flush()
+        while self._unsettled:
+            self._idle.clear()
+            await self._idle.wait()
+        return len(pending)
+
+    # --- what comes in
+
+    def appended(self, batch: Sequence[tuple[Append, Appended]]) -> None:
+        """Events are on disk with their deliveries: hand over those that are scheduled."""
+        now_ms = self._clock.schedule_ms()
+        scheduled = DeliveryState.SCHEDULED
+        for append, result in batch:
+            stored = result.stored
+            if stored is None:
+                continue
+            row = result.first_delivery_row
+            for target in append.targets:
+                if target.state is scheduled:
+                    delivery = DueDelivery(
+                        row,
+                        target.webhook_row,
+                        stored.row,
+                        result.due_ms,
+                        stored.received_at_ms,
+                        format=target.format,
+                        event=stored,
+                    )
+                    self._offer(delivery, now_ms)
+                row += 1
+        self._pump()
+
+    def offer(self, deliveries: Sequence[DueDelivery]) -> None:
+        """Rows became scheduled, or were scheduled anew, and that is on disk."""
+        now_ms = self._clock.schedule_ms()
+        for delivery in deliveries:
+            self._offer(delivery, now_ms)
+        self._pump()
+        self._arm()
+
+    def webhook_changed(self, row: int) -> None:
+        """A webhook was created, changed, disabled, enabled or deleted."""
+        webhook = self._webhooks.by_row(row)
+        turn = self._turns.get(row)
+        if webhook is None:
+            if turn is not None:
+                self._pause(turn)
+                del self._turns[row]
+            return
+        if turn is None:
+            if self._running:
+                self._add_turn(webhook, stored_from_ms=NEVER)
+            return
+        if not webhook.enabled:
+            self._pause(turn)
+        elif turn.lane.paused:
+            turn.lane.paused = False
+            self._pager.watch(turn.lane)
+            self._pager.ask(turn.lane)
+
+    def hold_back(self, row: int) -> None:
+        """Send nothing to a webhook until `webhook_changed`: its deliveries are being converted."""
+        turn = self._turns.get(row)
+        if turn is not None:
+            self._pause(turn)
+
+    def storage_changed(self) -> None:
+        """The store became available or unavailable."""
+        self._pump()
+
+    # --- what others may ask
+
+    def busy_rows(self, webhook_row: int) -> frozenset[int]:
+        """Deliveries of a webhook that are in flight or being settled."""
+        turn = self._turns.get(webhook_row)
+        return frozenset(turn.lane.busy) if turn is not None else frozenset()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._slots.taken
+
+    def oldest_due_s(self) -> float:
+        """For how long the longest-waiting due delivery has waited, in seconds; 0 if none does."""
+        now_ms = self._clock.schedule_ms()
+        oldest = min(
+            (t.lane.oldest_due_ms() for t in self._turns.values() if not t.lane.paused),
+            default=NEVER,
+        )
+        return max(now_ms - oldest, 0.0) / 1000 if -NEVER < oldest < NEVER else 0.0
+
+    def tick_age_s(self) -> float:
+        """How long ago the dispatcher last looked at what is due; it does so every second."""
+        return self._clock.monotonic() - self._ticked_at
+
+    # --- memory
+
+    def _add_turn(self, webhook: Webhook, *, stored_from_ms: float) -> Turn:
+        lane = Lane(webhook.row, self._memory, stored_from_ms=stored_from_ms)
+        lane.paused = not webhook.enabled
+        if webhook.health.proven:
+            standing = Standing.PROVEN
+        elif webhook.health.failures:
+            standing = Standing.SLOW
+        else:
+            standing = Standing.UNTRIED
+        turn = self._turns[webhook.row] = Turn(lane, standing=standing)
+        return turn
+
+    def _pause(self, turn: Turn) -> None:
+        turn.lane.paused = True
+        turn.lane.forget()
+        self._slots.leave(turn)
+
+    def _offer(self, delivery: DueDelivery, now_ms: int) -> None:
+        turn = self._turns.get(delivery.webhook_row)
+        if turn is None:
+            return
+        lane = turn.lane
+        if lane.paused or delivery.row in lane.busy:
+            # Paused: read from the database when it goes on. Busy: its settlement decides.
+            return
+        if lane.takes(delivery, now_ms):
+            self._admit(turn, delivery, now_ms)
+        else:
+            self._pager.watch(lane)
+
+    def _admit(self, turn: Turn, delivery: DueDelivery, now_ms: int) -> None:
+        lane = turn.lane
+        if not lane.add(delivery):
+            self._pager.watch(lane)
+        elif delivery.due_ms <= now_ms:
+            lane.ready.append(delivery)
+            self._slots.join(turn)
+        else:
+            self._wheel.add(delivery.due_ms, (lane, delivery))
+
+    def _page_read(self, lane: Lane, page: list[DueDelivery]) -> None:
+        turn = self._turns.get(lane.webhook_row)
+        now_ms = self._clock.schedule_ms()
+        added = lane.finish_page(page, now_ms)
+        if turn is None or turn.lane is not lane:
+            return
+        for delivery in added:
+            if (delivery.due_ms, delivery.row) <= lane.mark:
+                self._admit(turn, delivery, now_ms)
+        self._pager.watch(lane)
+        self._pump()
+        self._arm()
+
+    # --- time
+
+    def _tick(self) -> None:
+        """Move what has become due to the lines, ask for pages, and set the next timer."""
+        self._timer = None
+        self._timer_ms = NEVER
+        self._ticked_at = self._clock.monotonic()
+        if not self._running:
+            return
+        now_ms = self._clock.schedule_ms()
+        for lane, delivery in self._wheel.expire(now_ms):
+            turn = self._turns.get(lane.webhook_row)
+            if lane.entries.get(delivery.row) is delivery and turn is not None:
+                lane.ready.append(delivery)
+                self._slots.join(turn)
+        self._pager.ask_for_due(now_ms)
+        self._pump()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake up for the next thing to do, and at least once a second."""
+        if not self._running:
+            return
+        now_ms = self._clock.schedule_ms()
+        wheel_ms = self._wheel.next_due_ms()
+        next_ms = min(now_ms + 1000, NEVER if wheel_ms is None else wheel_ms)
+        if next_ms < self._timer_ms:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_ms = next_ms
+            # Never early: the schedule's clock may run a hundredth slower than the timer's.
+            delay_s = max(next_ms - now_ms, 1) / 1000
+            self._timer = self._clock.call_later(delay_s, self._tick)
+
+    # --- attempts
+
+    def _pump(self) -> None:
+        """Start attempts while there are slots and something to send."""
+        while (
+            self._running
+            and self._store.available
+            and self._unsettled + self._slots.taken < self._most_unsettled
+        ):
+            work = self._next()
+            if work is None:
+                return
+            task = asyncio.get_running_loop().create_task(self._work(*work))
+            self._tasks.add(task)
+            task.add_done_callback(self._worker_done)
+
+    def _next(self) -> tuple[Turn, DueDelivery] | None:
+        """Take a slot and a delivery for it."""
+        while (turn := self._slots.take()) is not None:
+            lane = turn.lane
+            delivery = lane.pop_ready()
+            if lane.stored_from_ms != NEVER:
+                lane.prefetch = turn.allowance >= PROVEN_ALLOWANCE
+                self._pager.ask(lane)
+            if delivery is not None:
+                return turn, delivery
+            self._slots.unused(turn)
+        return None
+
+    async def _work(self, turn: Turn, delivery: DueDelivery) -> None:
+        """Make attempts one after another for as long as there are some to make."""
+        while True:
+            try:
+                await self._attempt(turn, delivery)
+            except asyncio.CancelledError:
+                # Cut off by a stop: it does not count; the row is still scheduled.
+                turn.lane.busy.discard(delivery.row)
+                raise
+            if not (self._running and self._store.available):
+                return
+            if self._unsettled + self._slots.taken >= self._most_unsettled:
+                return
+            work = self._next()
+            if work is None:
+                return
+            turn, delivery = work
+
+    async def _attempt(self, turn: Turn, delivery: DueDelivery) -> None:
+        webhook = self._webhooks.by_row(delivery.webhook_row)
+        if webhook is None or not webhook.enabled:
+            # Disabled or deleted a moment ago: its conversion takes care of the row.
+            turn.lane.busy.discard(delivery.row)
+            self._slots.unused(turn)
+            return
+        try:
+            event: StoredEvent | None = delivery.event or await self._events.get(delivery.event_row)
+            if event is None:
+                msg = f"scheduled delivery {delivery.row} has no event {delivery.event_row}"
+                raise RuntimeError(msg)
+            result = await self._sender.send(webhook, event, delivery.format)
+        except BaseException:
+            self._slots.unused(turn)
+            raise
+        success = result.outcome is Outcome.SUCCESS
+        self._slots.give_back(turn, success=success, slot_s=result.slot_s)
+        self._finish(turn, delivery, webhook, result)
+
+    def _finish(
+        self, turn: Turn, delivery: DueDelivery, webhook: Webhook, result: AttemptResult
+    ) -> None:
+        """Decide what the result means and queue it for the disk."""
+        success = result.outcome is Outcome.SUCCESS
+        now_ms = self._clock.schedule_ms()
+        proven = turn.standing is Standing.PROVEN
+        current = self._webhooks.by_row(webhook.row)
+        health = None
+        if current is not None:
+            before = current.health
+            if not success or before.failing_from_ms is not None or before.proven is not proven:
+                health, verdict = self._consequences.health(
+                    before,
+                    success=success,
+                    proven=proven,
+                    wall_ms=self._clock.wall_ms(),
+                    schedule_ms=now_ms,
+                )
+                self._webhooks.set_health(webhook.row, health)
+                if verdict is not Verdict.NOTHING and current.enabled:
+                    self._webhooks.failing(current, verdict, result)
+                    current = self._webhooks.by_row(webhook.row)
+        settlement = self._consequences.settlement(
+            delivery,
+            result,
+            webhook=current,
+            revision_row=webhook.revision_row,
+            ended_ms=now_ms,
+            health=health,
+        )
+        delivery.event = None
+        self._unsettled += 1
+        self._finished.append((settlement, delivery))
+        if len(self._finished) == 1:
+            # All attempts that end in one turn of the loop share one call to the store.
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if not self._finished:
+            return
+        batch, self._finished = self._finished, []
+        future = self._store.settle([settlement for settlement, _ in batch])
+        future.add_done_callback(lambda done: self._settled(batch, done))
+
+    def _settled(
+        self, batch: list[tuple[Settlement, DueDelivery]], done: "asyncio.Future[None]"
+    ) -> None:
+        """A batch of attempts is on disk."""
+        self._unsettled -= len(batch)
+        if not self._unsettled:
+            self._idle.set()
+        if done.cancelled() or done.exception() is not None:
+            # The store keeps settlements until they are written; it only gives up for good when
+            # the daemon is leaving. The rows are still scheduled and will be sent again.
+            _log.error("settlements lost", action="settle_failed", count=len(batch))
+            return
+        now_ms = self._clock.schedule_ms()
+        scheduled = DeliveryState.SCHEDULED
+        for settlement, delivery in batch:
+            turn = self._turns.get(settlement.webhook_row)
+            if turn is None:
+                continue
+            turn.lane.settled(settlement.delivery_row)
+            if settlement.state is scheduled and settlement.next_attempt_ms is not None:
+                delivery.due_ms = settlement.next_attempt_ms
+                delivery.failures = settlement.failures
+                delivery.attempts = settlement.number
+                delivery.manual = False
+                delivery.resume_ms = None
+                self._offer(delivery, now_ms)
+        settlements = [settlement for settlement, _ in batch]
+        for observer in self._observers:
+            observer(settlements)
+        self._pump()
+        self._arm()
+
+    def _worker_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "an attempt ended in an error of ours", "exception": error}
+            )
