@@ -37,7 +37,7 @@ class DeliveryStore(Protocol):
 class Sender(Protocol):
     """The transport's part."""
 
-    async def send(self, webhook: Webhook, event: StoredEvent, format: Format) -> AttemptResult:  # noqa: A002 - the model's word
+    async def send(self, webhook: Webhook, event: StoredEvent, format: Format) -> AttemptResult:
         """Make one attempt; raises only when it is cancelled."""
         ...
 
