@@ -49,7 +49,8 @@ CREATE TABLE events (
     is_test INTEGER NOT NULL DEFAULT 0,
     data BLOB NOT NULL
 ) STRICT;
-CREATE INDEX events_by_time ON events (received_at_ms);
+-- Wider than time alone, so that the event log's filter by type reads nothing but the index.
+CREATE INDEX events_by_time ON events (received_at_ms, id, event_type);
 CREATE INDEX events_by_supplied_id ON events (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX events_fanout_pending ON events (fanout_pending) WHERE fanout_pending = 1;
 
@@ -117,6 +118,8 @@ CREATE INDEX deliveries_by_webhook ON deliveries (webhook);
 CREATE INDEX deliveries_failed ON deliveries (webhook) WHERE state = 2;
 CREATE INDEX deliveries_held ON deliveries (webhook) WHERE state = 3;
 CREATE INDEX deliveries_cancelled ON deliveries (webhook) WHERE state = 4;
+-- The log over all webhooks by state. Nothing for 0 and 1: what goes well pays for no index.
+CREATE INDEX deliveries_by_state ON deliveries (state) WHERE state >= 2;
 
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY,            -- in the order of settling: what a stream resumes from
@@ -138,7 +141,8 @@ CREATE TABLE attempts (
 ) STRICT;
 
 -- Counts per minute (size 60) and hour (size 3600), kept so that statistics cost nothing to read.
--- webhook 0 holds the events; duration_bucket is prynt_relay.store.rollups's scale.
+-- webhook 0 is all of them together; outcome -1 counts events; duration_bucket is the scale of
+-- prynt_relay.store.rollups.
 CREATE TABLE rollups (
     size_s INTEGER NOT NULL,
     start_ms INTEGER NOT NULL,
@@ -163,12 +167,15 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (next_try_ms) WHERE next_try_ms IS NOT NULL;
 
--- Answers to POSTs with an Idempotency-Key, kept 24 h.
+-- Answers to POSTs that succeeded with an Idempotency-Key, kept 24 h; encrypted where response_key
+-- is set, since an answer may hold a signing secret.
 CREATE TABLE api_requests (
     key TEXT PRIMARY KEY,
     request_hash BLOB NOT NULL,
-    status INTEGER,                    -- NULL: still being worked on
-    response BLOB,
+    status INTEGER NOT NULL,
+    headers TEXT NOT NULL,             -- JSON object
+    response BLOB NOT NULL,
+    response_key TEXT,
     created_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX api_requests_by_time ON api_requests (created_at_ms);
