@@ -143,10 +143,11 @@ class Slots:
             self._taken_by[turn.standing] += turn.held
             if before is not Standing.PROVEN and turn.line is self._parked[before]:
                 self.leave(turn)
+        # Those that waited come before the one that just had its turn.
+        self._unpark()
         if turn.lane.ready and turn.line is None:
             turn.line = self._second
             self._second.append(turn)
-        self._unpark()
         return changed
 
     def _release(self, turn: Turn) -> None:
