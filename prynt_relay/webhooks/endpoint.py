@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -151,14 +151,16 @@ def check_auth(auth: BasicAuth) -> BasicAuth:
     return auth
 
 
-def check_headers(headers: Mapping[str, str], *, has_auth: bool) -> tuple[tuple[str, str], ...]:
+def check_headers(
+    headers: Sequence[tuple[str, str]], *, has_auth: bool
+) -> tuple[tuple[str, str], ...]:
     """Return custom headers in the order given; raise `InvalidFieldError` for one that can't be."""
     if len(headers) > HEADERS_MAX:
         raise InvalidFieldError(
             "headers", f"has {len(headers)} entries, at most {HEADERS_MAX} are allowed"
         )
     seen: set[str] = set()
-    for name, value in headers.items():
+    for name, value in headers:
         field = f"headers.{name[:HEADER_NAME_MAX]}"
         if not _TOKEN.match(name) or len(name) > HEADER_NAME_MAX:
             raise InvalidFieldError(field, "is not a valid header name (RFC 9110, section 5.1)")
@@ -176,7 +178,7 @@ def check_headers(headers: Mapping[str, str], *, has_auth: bool) -> tuple[tuple[
             raise InvalidFieldError(
                 field, "must be latin-1 text without control characters or outer spaces"
             )
-    return tuple(headers.items())
+    return tuple(headers)
 
 
 def check_events(events: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

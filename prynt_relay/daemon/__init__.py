@@ -1,0 +1,1 @@
+"""Wires the rooms, starts them in order, supervises them, and drains."""
