@@ -1,5 +1,7 @@
 """Webhooks: where events go, and how."""
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from prynt_relay.model.states import DisabledReason, Format, SignatureScheme
@@ -85,6 +87,14 @@ class Webhook(msgspec.Struct, frozen=True):
     filter: str | None = None
     health: Health = Health()
     revision_row: int = 0
+
+    @property
+    def host(self) -> str:
+        """The host in its URL: all of it that logs, metrics and mails may show (section 5)."""
+        try:
+            return urlsplit(self.url).hostname or ""
+        except ValueError:
+            return ""
 
     def __repr__(self) -> str:
         """Name it without its URL, headers or secrets: each can be one."""

@@ -1,14 +1,12 @@
 """The one wide line that the log has for every attempt."""
 
-from datetime import UTC, datetime
-from urllib.parse import urlsplit
-
 import structlog
 
 from prynt_relay.model import ids
 from prynt_relay.model.delivery import Settlement
 from prynt_relay.model.event import StoredEvent
 from prynt_relay.model.states import Outcome
+from prynt_relay.model.timestamps import iso_ms
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.telemetry.logs import enabled
 
@@ -33,7 +31,7 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
         "event_id": event.event_id,
         "delivery_id": ids.delivery_id(settlement.delivery_row),
         "event_type": event.event_type,
-        "host": host_of(webhook.url) if webhook else None,
+        "host": webhook.host if webhook else None,
         "number": settlement.number,
         "trigger": settlement.trigger.label,
         "outcome": result.outcome.label,
@@ -41,23 +39,10 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
         "duration_ms": result.duration_ms,
         "error": result.error,
         "state": settlement.state.label,
-        "next_attempt_at": iso(next_ms) if next_ms is not None else None,
+        "next_attempt_at": iso_ms(next_ms) if next_ms is not None else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     if success:
         _log.debug("an attempt succeeded", **known)
     else:
         _log.warning("an attempt failed", **known)
-
-
-def host_of(url: str) -> str:
-    """The host of an endpoint's URL: all of it that may be shown (contract, section 5)."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def iso(ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
