@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from prynt_relay.model.event import StoredEvent
-from prynt_relay.transport.formats.timestamps import iso_ms
+from prynt_relay.model.timestamps import iso_ms
 
 CONTENT_TYPE: Final = "application/json"
 
