@@ -232,7 +232,7 @@ class Container:
         return self.run("cat", path).stdout
 
     def wait_for(self, what: str, *command: str, timeout_s: float = 30.0) -> str:
-        """Run `command` until it succeeds and return what it printed; `what` names it in failure."""
+        """Run `command` until it succeeds; return what it printed. `what` names it in failure."""
         deadline = time.monotonic() + timeout_s
         while True:
             done = self.run(*command, check=False)
