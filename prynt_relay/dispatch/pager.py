@@ -49,7 +49,9 @@ class Pager:
 
     def watch(self, lane: Lane) -> None:
         """Look at this lane again when the first of what the database has for it is due soon."""
-        when_ms = lane.stored_from_ms
+        self._look_at(lane, lane.stored_from_ms)
+
+    def _look_at(self, lane: Lane, when_ms: float) -> None:
         if when_ms == NEVER or lane.paused:
             return
         if self._watched.get(lane.webhook_row, NEVER) > when_ms:
@@ -58,11 +60,14 @@ class Pager:
 
     def ask_for_due(self, now_ms: int) -> None:
         """Ask for the pages whose time has come."""
-        while self._due and self._due[0][0] <= now_ms + LEAD_MS:
+        soon_ms = now_ms + LEAD_MS
+        while self._due and self._due[0][0] <= soon_ms:
             when_ms, _, lane = heapq.heappop(self._due)
             if self._watched.get(lane.webhook_row) == when_ms:
                 del self._watched[lane.webhook_row]
             self.ask(lane)
+            # Its time may have moved since, or memory is full for now: never lose sight of it.
+            self._look_at(lane, max(lane.stored_from_ms, soon_ms + 1000))
 
     def ask(self, lane: Lane) -> None:
         """Read a page for this lane if it wants one; once at a time."""

@@ -1,0 +1,389 @@
+"""The dispatcher against a store, a sender and a clock that a test holds in its hands."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from prynt_relay.dispatch import lane as lane_module
+from prynt_relay.dispatch.dispatcher import Dispatcher
+from prynt_relay.model.delivery import AttemptResult, DueDelivery, Settlement
+from prynt_relay.model.event import Append, Appended, NewEvent, StoredEvent, Target
+from prynt_relay.model.states import DeliveryState, Format, Outcome
+from prynt_relay.model.webhook import Health, Secrets, Webhook
+from prynt_relay.schedule.disable import Verdict
+from tests.clock import FakeClock, turns
+
+MINUTE_MS = 60_000
+
+
+def webhook(row: int) -> Webhook:
+    return Webhook(
+        row=row,
+        id=f"wh_{row:013d}",
+        url="https://receiver.test/",
+        events=("*",),
+        secrets=Secrets("whsec_x"),
+        created_at_ms=0,
+        updated_at_ms=0,
+        revision_row=1,
+    )
+
+
+class MemoryStore:
+    """Scheduled rows in a dictionary, with commits and reads that take some turns of the loop."""
+
+    def __init__(self, clock: FakeClock, rng: random.Random | None = None) -> None:
+        self.clock = clock
+        self.rng = rng or random.Random(0)
+        self.rows: dict[int, DueDelivery] = {}
+        self.stored: dict[int, StoredEvent] = {}
+        self.settlements: list[Settlement] = []
+        self.available = True
+        self.pages = 0
+        self._last_row = 0
+        self._commits: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while True:
+            commit = await self._commits.get()
+            for _ in range(self.rng.randrange(3)):
+                await asyncio.sleep(0)
+            commit()
+
+    async def close(self) -> None:
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+
+    def append(self, targets: tuple[Target, ...]) -> asyncio.Future[tuple[Append, Appended]]:
+        future: asyncio.Future[tuple[Append, Appended]] = asyncio.Future()
+        due_ms = self.clock.schedule_ms()
+        first = self._last_row + 1
+        self._last_row += len(targets)
+        event = StoredEvent(first, f"evt_{first:013d}", "verdict.block", "v", "s", 0, 0, "k", b"{}")
+
+        def commit() -> None:
+            self.stored[first] = event
+            for number, target in enumerate(targets):
+                self.rows[first + number] = DueDelivery(
+                    first + number, target.webhook_row, first, due_ms, due_ms
+                )
+            append = Append(NewEvent("verdict.block", b"{}"), targets)
+            future.set_result((append, Appended(event.event_id, False, event, first, due_ms)))
+
+        self._commits.put_nowait(commit)
+        return future
+
+    def settle(self, batch: Sequence[Settlement]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.Future()
+
+        def commit() -> None:
+            for settlement in batch:
+                self.settlements.append(settlement)
+                row = self.rows.pop(settlement.delivery_row)
+                if settlement.state is DeliveryState.SCHEDULED:
+                    assert settlement.next_attempt_ms is not None
+                    self.rows[row.row] = replace(
+                        row,
+                        due_ms=settlement.next_attempt_ms,
+                        failures=settlement.failures,
+                        attempts=settlement.number,
+                        manual=False,
+                        resume_ms=None,
+                        event=None,
+                    )
+            future.set_result(None)
+
+        self._commits.put_nowait(commit)
+        return future
+
+    async def due_page(
+        self, webhook_row: int, after: tuple[float, float], limit: int
+    ) -> list[DueDelivery]:
+        self.pages += 1
+        for _ in range(self.rng.randrange(3)):
+            await asyncio.sleep(0)
+        found = sorted(
+            (replace(d) for d in self.rows.values() if d.webhook_row == webhook_row),
+            key=lambda d: (d.due_ms, d.row),
+        )
+        page = [d for d in found if (d.due_ms, d.row) > after][:limit]
+        for _ in range(self.rng.randrange(4)):
+            await asyncio.sleep(0)
+        return page
+
+    async def events(self, rows: Sequence[int]) -> dict[int, StoredEvent]:
+        await asyncio.sleep(0)
+        return {row: self.stored[row] for row in rows if row in self.stored}
+
+    def earliest(self) -> dict[int, int]:
+        earliest: dict[int, int] = {}
+        for d in self.rows.values():
+            earliest[d.webhook_row] = min(d.due_ms, earliest.get(d.webhook_row, d.due_ms))
+        return earliest
+
+
+class Webhooks:
+    """A registry of a few webhooks."""
+
+    def __init__(self, count: int) -> None:
+        self.all = {row: webhook(row) for row in range(1, count + 1)}
+        self.verdicts: list[Verdict] = []
+
+    def by_row(self, row: int) -> Webhook | None:
+        return self.all.get(row)
+
+    def set_health(self, row: int, health: Health) -> None:
+        self.all[row] = replace(self.all[row], health=health)
+
+    def failing(self, webhook: Webhook, verdict: Verdict, _result: AttemptResult) -> None:
+        self.verdicts.append(verdict)
+        if verdict is Verdict.DISABLE:
+            self.all[webhook.row] = replace(self.all[webhook.row], enabled=False)
+
+
+Answer = Callable[[Webhook, StoredEvent], Awaitable[Outcome]]
+
+
+class Sender:
+    """Records attempts and answers as the test says."""
+
+    def __init__(self, clock: FakeClock, answer: Answer) -> None:
+        self.clock = clock
+        self.answer = answer
+        self.attempts: list[tuple[int, int, int]] = []
+        self.in_flight: set[tuple[int, int]] = set()
+
+    async def send(self, webhook: Webhook, event: StoredEvent, format: Format) -> AttemptResult:
+        key = (webhook.row, event.row)
+        assert key not in self.in_flight, "one delivery twice in flight"
+        self.in_flight.add(key)
+        started_ms = self.clock.wall_ms()
+        self.attempts.append((started_ms, webhook.row, event.row))
+        try:
+            outcome = await self.answer(webhook, event)
+        finally:
+            self.in_flight.discard(key)
+        took_ms = self.clock.wall_ms() - started_ms
+        return AttemptResult(outcome, started_ms, took_ms, took_ms / 1000, b"")
+
+
+def dispatcher(
+    clock: FakeClock, store: MemoryStore, sender: Sender, webhooks: Webhooks, **options: int
+) -> Dispatcher:
+    made = Dispatcher(
+        clock=clock,
+        store=store,
+        sender=sender,
+        webhooks=webhooks,
+        concurrency=options.get("concurrency", 512),
+        concurrency_per_webhook=options.get("per_webhook", 64),
+        retry_schedule_s=(300.0, 1800.0),
+        disable_after_s=86_400.0,
+    )
+    made.start(list(webhooks.all.values()), store.earliest())
+    return made
+
+
+def targets(*rows: int) -> tuple[Target, ...]:
+    return tuple(Target(row, DeliveryState.SCHEDULED, Format.PRYNT) for row in rows)
+
+
+async def always(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+async def test_attempts_follow_the_schedule_to_the_second() -> None:
+    """A delivery that always fails is tried at 0, 5 min after that and 30 min later, then fails."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(1)
+    sender = Sender(clock, lambda *_: always(Outcome.HTTP_ERROR))
+    relay = dispatcher(clock, store, sender, webhooks)
+    start_ms = clock.wall_ms()
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(7200)
+    after = [(at - start_ms) / 1000 for at, _, _ in sender.attempts]
+    assert [round(s) for s in after] == [0, 300, 2100]
+    assert all(0 <= s - expected < 1 for s, expected in zip(after, (0, 300, 2100), strict=True))
+    assert [s.state for s in store.settlements] == [
+        DeliveryState.SCHEDULED,
+        DeliveryState.SCHEDULED,
+        DeliveryState.FAILED,
+    ]
+    assert [s.number for s in store.settlements] == [1, 2, 3]
+    await relay.stop(0)
+    await store.close()
+
+
+@pytest.mark.parametrize("succeeds_at", [1, 2, 3])
+async def test_a_success_at_any_stage_ends_the_schedule(succeeds_at: int) -> None:
+    """The attempt that succeeds is the last one."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    tries = 0
+
+    async def answer(*_: object) -> Outcome:
+        nonlocal tries
+        tries += 1
+        return Outcome.SUCCESS if tries == succeeds_at else Outcome.TIMEOUT
+
+    relay = dispatcher(clock, store, Sender(clock, answer), Webhooks(1))
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(7200)
+    assert len(store.settlements) == succeeds_at
+    assert store.settlements[-1].state is DeliveryState.DELIVERED
+    assert not store.rows
+    await relay.stop(0)
+    await store.close()
+
+
+async def test_disabling_after_a_day_holds_the_delivery() -> None:
+    """The failure that completes 24 h disables the webhook and holds what was scheduled."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(1)
+    relay = dispatcher(clock, store, Sender(clock, lambda *_: always(Outcome.HTTP_ERROR)), webhooks)
+    for _ in range(48):
+        relay.appended([await store.append(targets(1))])
+        await clock.advance(1800)
+    assert webhooks.verdicts == [Verdict.WARN]
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(1)
+    assert webhooks.verdicts == [Verdict.WARN, Verdict.DISABLE]
+    assert store.settlements[-1].state is DeliveryState.HELD
+    await relay.stop(0)
+    await store.close()
+
+
+async def test_a_manual_attempt_leaves_the_schedule_as_it_was() -> None:
+    """A failed manual attempt in the middle of a schedule neither uses up nor moves a retry."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    sender = Sender(clock, lambda *_: always(Outcome.HTTP_ERROR))
+    relay = dispatcher(clock, store, sender, Webhooks(1))
+    start_ms = clock.wall_ms()
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(100)
+    (row,) = store.rows.values()
+    manual = replace(row, due_ms=clock.schedule_ms(), manual=True, resume_ms=row.due_ms)
+    store.rows[row.row] = manual
+    relay.offer([replace(manual)])
+    await clock.advance(7200)
+    assert [round((at - start_ms) / 1000) for at, _, _ in sender.attempts] == [0, 100, 300, 2100]
+    assert [s.trigger.label for s in store.settlements] == [
+        "schedule",
+        "manual",
+        "schedule",
+        "schedule",
+    ]
+    await relay.stop(0)
+    await store.close()
+
+
+async def test_one_healthy_webhook_among_hundreds_that_hang() -> None:
+    """With 300 webhooks hanging for 10 s each, every event of a healthy one goes out at once."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(301)
+
+    async def answer(webhook: Webhook, _event: StoredEvent) -> Outcome:
+        if webhook.row == 301:
+            await clock.sleep(0.01)
+            return Outcome.SUCCESS
+        await clock.sleep(10)
+        return Outcome.TIMEOUT
+
+    sender = Sender(clock, answer)
+    relay = dispatcher(clock, store, sender, webhooks)
+    for _ in range(5):
+        relay.appended([await store.append(targets(*range(1, 301)))])
+    waits = []
+    for _ in range(100):
+        event_at = clock.wall_ms()
+        append, appended = await store.append(targets(301))
+        relay.appended([(append, appended)])
+        await clock.advance(0.5)
+        assert appended.stored is not None
+        row = appended.stored.row
+        waits.append(next(at for at, _, event in sender.attempts if event == row) - event_at)
+    assert max(waits) == 0
+    assert relay.in_flight <= 384
+    await relay.stop(0)
+    await store.close()
+
+
+async def test_what_was_cut_off_by_a_stop_does_not_count() -> None:
+    """A stop waits for what is in flight, then cuts it off without recording an attempt."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    hang = asyncio.Event()
+
+    async def answer(*_: object) -> Outcome:
+        await hang.wait()
+        return Outcome.SUCCESS
+
+    relay = dispatcher(clock, store, Sender(clock, answer), Webhooks(2))
+    relay.appended([await store.append(targets(1, 2))])
+    await turns()
+    assert relay.in_flight == 2
+    assert await relay.stop(0) == 2
+    assert store.settlements == []
+    assert len(store.rows) == 2
+    await store.close()
+
+
+@pytest.mark.parametrize("seed", [3, 5, 9])
+async def test_nothing_is_lost_or_sent_twice_whatever_memory_holds(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With memory for a handful of rows and reads that overlap every change, all are sent once.
+
+    Each event is attempted until it succeeds, never while an attempt of it is under way, never
+    before it is due, and soon after.
+    """
+    monkeypatch.setattr(lane_module, "LANE_ROWS", 7)
+    monkeypatch.setattr(lane_module, "LOW_WATER", 3)
+    monkeypatch.setattr(lane_module, "PAGE_ROWS", 4)
+    monkeypatch.setattr(lane_module, "OVERLAY_ROWS", 5)
+    monkeypatch.setattr("prynt_relay.dispatch.pager.PAGE_ROWS", 4)
+    rng = random.Random(seed)
+    clock = FakeClock()
+    store = MemoryStore(clock, rng)
+    webhooks = Webhooks(3)
+
+    async def answer(*_: object) -> Outcome:
+        await clock.sleep(rng.random() * 3)
+        return rng.choice([Outcome.SUCCESS, Outcome.SUCCESS, Outcome.HTTP_ERROR])
+
+    sender = Sender(clock, answer)
+    relay = dispatcher(clock, store, sender, webhooks, concurrency=6, per_webhook=4)
+    sent = 0
+    for _ in range(60):
+        for _ in range(rng.randrange(4)):
+            rows = rng.sample([1, 2, 3], rng.randrange(1, 4))
+            sent += len(rows)
+            future = store.append(targets(*rows))
+            future.add_done_callback(lambda done: relay.appended([done.result()]))
+        if rng.random() < 0.2:
+            row = rng.choice([1, 2, 3])
+            webhooks.all[row] = replace(webhooks.all[row], enabled=False)
+            relay.webhook_changed(row)
+            await turns(rng.randrange(5))
+            webhooks.all[row] = replace(webhooks.all[row], enabled=True)
+            relay.webhook_changed(row)
+        await clock.advance(rng.random() * 60)
+    await clock.advance(4 * 3600)
+    assert not store.rows, "scheduled deliveries were forgotten"
+    delivered = [s for s in store.settlements if s.state is DeliveryState.DELIVERED]
+    failed = [s for s in store.settlements if s.state is DeliveryState.FAILED]
+    held = [s for s in store.settlements if s.state is DeliveryState.HELD]
+    assert len(delivered) + len(failed) + len(held) == sent
+    assert len({s.delivery_row for s in store.settlements}) == sent
+    for settlement in failed:
+        assert settlement.number == 3
+    await relay.stop(0)
+    await store.close()
