@@ -25,6 +25,10 @@ class StateFolderLockedError(StorageError):
     """Another daemon holds the state folder; the program leaves with exit code 3."""
 
 
+class SocketUnusableError(RelayError):
+    """The intake socket can't be listened on where the configuration or systemd says."""
+
+
 class ShuttingDownError(RelayError):
     """The daemon is draining and takes nothing new."""
 

@@ -1,0 +1,178 @@
+"""The one way in for events: match, append, hand to dispatch.
+
+The socket server and `POST /v1/events` both come through here, so an event is treated the same
+whichever way it took.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from prynt_relay.errors import RefusedEventError, ShuttingDownError
+from prynt_relay.intake.protocol import EventParser
+from prynt_relay.model.event import Append, Appended, NewEvent, Target
+
+
+class Matching(Protocol):
+    """The registry's door: who gets an event, as of now."""
+
+    def targets(self, event: NewEvent) -> tuple[Target, ...]:
+        """Name the webhooks that the event goes to."""
+        ...
+
+
+class EventLog(Protocol):
+    """The store's door for what comes in."""
+
+    def append(self, batch: Sequence[Append]) -> asyncio.Future[list[Appended]]:
+        """Enqueue at once; resolve, in the batch's order, when all of it is synced to disk."""
+        ...
+
+    async def room(self) -> None:
+        """Return when the writer's queue is below its bound."""
+        ...
+
+
+class Delivering(Protocol):
+    """The dispatcher's door for what was stored just now."""
+
+    def appended(self, batch: Sequence[tuple[Append, Appended]]) -> None:
+        """Take over the deliveries of a committed batch."""
+        ...
+
+
+class IntakeMetrics(Protocol):
+    """What intake counts (contract, section 8)."""
+
+    def events_received(self, event_type: str, n: int = 1) -> None:
+        """Count events that are now on disk; a duplicate isn't one."""
+        ...
+
+    def event_rejected(self, code: str, n: int = 1) -> None:
+        """Count events that were refused, by the contract's code."""
+        ...
+
+
+class Acceptor:
+    """Takes checked events and answers once they are on disk.
+
+    It keeps no queue of its own: what was handed in and isn't answered is in the store's writer.
+    Callers bound what they hand in (the socket server by what is unanswered) and wait for
+    `room()` under load.
+    """
+
+    def __init__(
+        self,
+        *,
+        parser: EventParser,
+        registry: Matching,
+        store: EventLog,
+        dispatcher: Delivering,
+        metrics: IntakeMetrics,
+    ) -> None:
+        """Take the rules, the three doors that an event passes, and the counters.
+
+        `parser` may be replaced at any time by one with other rules: what comes then obeys them.
+        """
+        self.parser = parser
+        self._registry = registry
+        self._store = store
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._closed = False
+        # The promises given and not kept yet; a drain waits for them. Bounded by the callers.
+        self._pending: set[asyncio.Future[list[Appended]]] = set()
+
+    def accept(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Appended]]:
+        """Match, append and enqueue `events` as one batch; resolve when they are synced to disk.
+
+        The answers are in the events' order. Dispatch has the batch before the future resolves.
+        Cancelling the future changes nothing for the events.
+
+        Raises ShuttingDownError after `close()`. The future raises what the store's does:
+        StorageUnavailableError where nothing was kept. Either way the events count as rejected.
+        """
+        if self._closed:
+            self._metrics.event_rejected("shutting_down", len(events))
+            raise ShuttingDownError("the relay is shutting down; send the event again later")
+        targets = self._registry.targets
+        batch = [Append(event, targets(event)) for event in events]
+        stored = self._store.append(batch)
+        answer: asyncio.Future[list[Appended]] = stored.get_loop().create_future()
+        self._pending.add(answer)
+
+        def settle(stored: asyncio.Future[list[Appended]]) -> None:
+            self._settle(batch, stored, answer)
+
+        stored.add_done_callback(settle)
+        return answer
+
+    def parse(self, line: bytes) -> NewEvent:
+        """Check one event's JSON; raises RefusedEventError, and counts it by its code."""
+        try:
+            return self.parser.parse(line)
+        except RefusedEventError as error:
+            self._metrics.event_rejected(error.code)
+            raise
+
+    def parse_many(self, body: bytes) -> list[NewEvent]:
+        """Check one event's JSON or an array of up to 1,000; all or nothing, else as `parse`."""
+        try:
+            return self.parser.parse_many(body)
+        except RefusedEventError as error:
+            self._metrics.event_rejected(error.code)
+            raise
+
+    def overlong(self) -> RefusedEventError:
+        """Count and describe a line that is too long to be kept until its end."""
+        error = self.parser.line_too_long()
+        self._metrics.event_rejected(error.code)
+        return error
+
+    async def room(self) -> None:
+        """Return when the store can take more without its queue growing past its bound."""
+        await self._store.room()
+
+    def count_refused(self, code: str, n: int = 1) -> None:
+        """Count events that their caller refused without asking here."""
+        self._metrics.event_rejected(code, n)
+
+    def close(self) -> None:
+        """Take nothing more; what was taken is still stored and answered."""
+        self._closed = True
+
+    async def drained(self) -> None:
+        """Return when everything that was taken is answered; to be called after `close()`."""
+        while self._pending:
+            await asyncio.wait(self._pending)
+
+    def _settle(
+        self,
+        batch: list[Append],
+        stored: asyncio.Future[list[Appended]],
+        answer: asyncio.Future[list[Appended]],
+    ) -> None:
+        self._pending.discard(answer)
+        if stored.cancelled():
+            self._metrics.event_rejected("shutting_down", len(batch))
+            answer.cancel()
+            return
+        error = stored.exception()
+        if error is not None:
+            self._metrics.event_rejected("storage_unavailable", len(batch))
+            if not answer.done():
+                answer.set_exception(error)
+            return
+        appended = stored.result()
+        try:
+            new = []
+            for pair in zip(batch, appended, strict=True):
+                if not pair[1].duplicate:
+                    self._metrics.events_received(pair[0].event.event_type)
+                    new.append(pair)
+            if new:
+                self._dispatcher.appended(new)
+        finally:
+            # Whatever goes wrong above, the promise holds: the events are on disk.
+            if not answer.done():
+                answer.set_result(appended)

@@ -1,0 +1,123 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from prynt_relay.errors import RefusedEventError
+from prynt_relay.intake.protocol import EventParser
+from prynt_relay.model.event import EVENT_TYPES, NewEvent
+from tests.unit.intake_lines import BAD_LINES, GOOD_DATA, request_line
+
+PARSER = EventParser(event_types=EVENT_TYPES, api_version="2026-01-15", max_payload=2000)
+CODES = {"invalid_json", "invalid_event", "unknown_event_type", "payload_too_large"}
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+bits = st.sampled_from(
+    [
+        *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b" ", b"\t", b"\r", b"1", b"-", b"."),
+        *(b"e9", b"null", b"true", b"NaN", b"\xff", b"\xc3\xa9", b"\\ud800", b'"eventType"'),
+        *(b'"data"', b'"eventId"', b'"idempotencyKey"', b'"createdAt"', b'"visitor.new"'),
+        *(b"{}", b'"evt_9fJ3kL7mNpR2x"', b'"2026-02-14T11:45:22Z"', b'{"a":1}', b'"\\u0022"'),
+    ]
+)
+soup = st.lists(bits | st.binary(max_size=3), max_size=30).map(b"".join)
+known_lines = st.sampled_from(
+    [line for line, _ in BAD_LINES if len(line) < 300]
+    + [request_line(data) for data in GOOD_DATA if len(data) < 300]
+)
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> bytes:
+    """A known line with a few bytes cut out, doubled or put in."""
+    line = draw(known_lines)
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(line)))
+        until = draw(st.integers(at, min(len(line), at + 8)))
+        line = line[:at] + draw(bits | st.just(line[at:until] * 2) | st.just(b"")) + line[until:]
+    return line.replace(b"\n", b" ")
+
+
+def outcome(parse: Any, line: bytes) -> NewEvent | str:
+    try:
+        event: NewEvent = parse(line)
+    except RefusedEventError as error:
+        refused = error
+    else:
+        return event
+    assert refused.code in CODES
+    assert str(refused).isprintable()
+    return refused.code
+
+
+def is_json(text: bytes) -> bool:
+    """Whether RFC 8259 calls it JSON, by another implementation."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(text.decode(), parse_constant=refuse, parse_int=str, parse_float=str)
+    except ValueError:
+        return False
+    return True
+
+
+@given(line=soup | spoilt() | st.binary(max_size=200))
+@example(line=b'{"eventType":"visitor.new","data":{},"data":{}}')
+@example(line=b'{"eventType":"visitor.new","idempotencyKey":"\\"","data":{}}')
+@settings(max_examples=1500, deadline=None)
+def test_every_line_is_an_event_or_refused_with_its_code(line: bytes) -> None:
+    """No bytes make the parser fail; invalid_json means exactly that RFC 8259 says no."""
+    found = outcome(PARSER.parse, line)
+    assert (found == "invalid_json") == (not is_json(line))
+    if isinstance(found, NewEvent):
+        members = json.loads(line)
+        assert found.event_type == members["eventType"]
+        assert json.loads(found.data) == members["data"]
+        assert found.data in line
+
+
+@given(line=soup | spoilt())
+@settings(max_examples=1000, deadline=None)
+def test_both_readings_agree(line: bytes) -> None:
+    """The second, exact reading of a line never disagrees with the fast one."""
+    assert outcome(PARSER.parse, line) == outcome(PARSER._parse_refused, line)
+
+
+@given(data=st.dictionaries(st.text(), json_values), space=st.booleans(), ascii_only=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_data_passes_verbatim(data: dict[str, Any], space: bool, ascii_only: bool) -> None:
+    """Every object that a JSON encoder writes comes through byte for byte."""
+    separators = (" , ", " : ") if space else (",", ":")
+    text = json.dumps(data, ensure_ascii=ascii_only, separators=separators)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only its escape can tell in UTF-8
+        encoded = json.dumps(data, separators=separators).encode()
+    parser = EventParser(event_types=EVENT_TYPES, api_version="1", max_payload=1_000_000)
+    assert parser.parse(request_line(encoded)).data == encoded
+
+
+@given(lines=st.lists(spoilt() | st.just(request_line(b"{}")), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_an_array_gives_what_its_elements_give(lines: list[bytes]) -> None:
+    """An array is taken exactly when each of its elements would be, and gives the same events."""
+    body = b"[" + b",".join(lines) + b"]"
+    singly = [outcome(PARSER.parse, line) for line in lines]
+    if not is_json(body):
+        with pytest.raises(RefusedEventError) as refused:
+            PARSER.parse_many(body)
+        assert refused.value.code == "invalid_json"
+    elif all(isinstance(event, NewEvent) for event in singly):
+        assert PARSER.parse_many(body) == singly
