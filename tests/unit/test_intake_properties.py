@@ -32,7 +32,8 @@ bits = st.sampled_from(
 )
 soup = st.lists(bits | st.binary(max_size=3), max_size=30).map(b"".join)
 known_lines = st.sampled_from(
-    [line for line, _ in BAD_LINES if len(line) < 300]
+    # Those that are refused for their depth have a test of their own.
+    [line for line, _ in BAD_LINES if len(line) < 300 and line.count(b"[") < 100]
     + [request_line(data) for data in GOOD_DATA if len(data) < 300]
 )
 
