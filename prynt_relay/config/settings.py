@@ -84,7 +84,7 @@ class Log(Settings):
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class Config(Settings):
+class Config(Settings, kw_only=True):
     """The whole configuration, checked and with every default in place."""
 
     state_dir: Path
