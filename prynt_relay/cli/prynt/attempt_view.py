@@ -1,0 +1,105 @@
+"""A delivery's attempts, request and response, as one would paste them into a ticket."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prynt_relay.cli.prynt.delivery_view import outcome_cell, state_cell
+from prynt_relay.cli.prynt.escape import safe_block
+from prynt_relay.cli.prynt.moments import exact, milliseconds
+from prynt_relay.cli.prynt.pretty_json import pretty_json
+from prynt_relay.cli.prynt.terminal import Cell, Terminal
+
+_SIGNATURES: Final = frozenset({"x-prynt-signature", "webhook-signature", "fpjs-event-signature"})
+_REDACTED: Final = "(redacted; --show-signature shows it)"
+
+
+def show_delivery(terminal: Terminal, delivery: Mapping[str, Any], *, show_signature: bool) -> None:
+    """Print one delivery with every attempt."""
+    now_s = time.time()
+    terminal.say(Cell(delivery["id"], "bold"), "  ", state_cell(delivery))
+    rows = [
+        ("Event", f"{delivery['eventId']} {delivery['eventType']}"),
+        ("Webhook", delivery["webhookId"]),
+        ("Created", exact(delivery["createdAt"], now_s)),
+    ]
+    if delivery["nextAttemptAt"]:
+        rows.append(("Next attempt", exact(delivery["nextAttemptAt"], now_s)))
+    elif delivery["state"] in ("failed", "held"):
+        rows.append(("Next attempt", f"none; prynt webhooks retry {delivery['id']} makes one"))
+    for label, text in rows:
+        terminal.say(Cell(f"  {label:<14}", "dim"), text)
+    if not delivery["attempts"]:
+        terminal.say(Cell("  No attempt has been made yet.", "dim"))
+    earlier: dict[str, int] = {}
+    for attempt in delivery["attempts"]:
+        terminal.blank()
+        _heading(terminal, attempt)
+        show_exchange(
+            terminal,
+            attempt,
+            show_signature=show_signature,
+            same_as=earlier.get(attempt["request"]["body"]),
+        )
+        earlier.setdefault(attempt["request"]["body"], attempt["number"])
+
+
+def show_exchange(
+    terminal: Terminal,
+    attempt: Mapping[str, Any],
+    *,
+    show_signature: bool = False,
+    same_as: int | None = None,
+    request: bool = True,
+) -> None:
+    """Print an attempt's request and response; `same_as` names the attempt with the same body."""
+    if request:
+        sent = attempt["request"]
+        terminal.blank()
+        terminal.say(Cell("POST ", "bold"), sent["url"])
+        _headers(terminal, sent["headers"], show_signature=show_signature)
+        if same_as is not None:
+            terminal.say(Cell(f"(the same body as in attempt {same_as})", "dim"))
+        else:
+            _body(terminal, sent["body"])
+    terminal.blank()
+    response = attempt["response"]
+    if response is None:
+        terminal.say(Cell("No response", "bold"), _because(attempt))
+        return
+    terminal.say(Cell(f"HTTP {response['status']}", "bold"), _because(attempt))
+    _headers(terminal, response["headers"], show_signature=True)
+    if response["body"]:
+        _body(terminal, response["body"])
+    if response["truncated"]:
+        terminal.say(Cell("(the body goes on; the relay keeps its beginning)", "dim"))
+
+
+def _heading(terminal: Terminal, attempt: Mapping[str, Any]) -> None:
+    response = attempt["response"]
+    terminal.say(
+        Cell(f"Attempt {attempt['number']}", "bold"),
+        f"  {attempt['trigger']}  {attempt['startedAt']}  ",
+        outcome_cell(attempt["outcome"], response["status"] if response else None),
+        f" after {milliseconds(attempt['durationMs'])}",
+    )
+
+
+def _because(attempt: Mapping[str, Any]) -> str:
+    return f": {attempt['error']}" if attempt.get("error") else ""
+
+
+def _headers(terminal: Terminal, headers: Any, *, show_signature: bool) -> None:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    for name, value in pairs:
+        hide = not show_signature and name.lower() in _SIGNATURES
+        for each in value if isinstance(value, list) else [value]:
+            terminal.say(
+                Cell(f"{name}: ", "cyan"), Cell(_REDACTED, "dim") if hide else Cell(str(each))
+            )
+    terminal.blank()
+
+
+def _body(terminal: Terminal, body: str) -> None:
+    for line in safe_block(pretty_json(body) or body.rstrip("\n")).split("\n"):
+        terminal.say(line.expandtabs(4))

@@ -1,0 +1,130 @@
+"""`prynt webhooks deliveries`, `inspect` and `retry`."""
+
+from typing import Final
+
+import click
+
+from prynt_relay.cli.prynt.api_client import iterate_rows, path_of
+from prynt_relay.cli.prynt.attempt_view import show_delivery
+from prynt_relay.cli.prynt.delivery_view import list_deliveries
+from prynt_relay.cli.prynt.identifiers import DELIVERY, EVENT_TYPE, WEBHOOK, WEBHOOK_OR_DELIVERY
+from prynt_relay.cli.prynt.list_options import list_options, tell_of_more, window_options
+from prynt_relay.cli.prynt.options import examples, yes_option
+from prynt_relay.cli.prynt.session import Session, with_session
+
+_STATES: Final = ("scheduled", "delivered", "failed", "held", "cancelled")
+_RETRIED: Final = ("failed", "held", "scheduled")
+_COUNTED: Final = 1000  # counting goes through lists; a person needs no more to decide
+
+
+@click.command(
+    epilog=examples(
+        "prynt webhooks deliveries wh_3kR8mNqT7xP2v --limit 20",
+        "prynt webhooks deliveries wh_3kR8mNqT7xP2v --state failed --since 24h",
+        "prynt webhooks deliveries --type verdict.block --since 2026-02-14T11:00:00Z",
+    )
+)
+@click.argument("webhook", type=WEBHOOK, required=False)
+@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
+@click.option(
+    "--type", "--event", "event_type", type=EVENT_TYPE, metavar="TYPE", help="Only of this type."
+)
+@window_options
+@list_options()
+@with_session
+def deliveries(
+    session: Session,
+    webhook: str | None,
+    state: str | None,
+    event_type: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    cursor: str | None,
+) -> None:
+    """List a webhook's deliveries, or all webhooks', the newest first."""
+    path = path_of("webhooks", webhook, "deliveries") if webhook else path_of("deliveries")
+    params = {"state": state, "eventType": event_type, "since": since, "until": until}
+    answer = session.client.rows(path, params, limit, cursor)
+    if session.json:
+        session.print_json(answer)
+    elif answer.value["data"]:
+        list_deliveries(session.terminal, answer.value["data"], of_all=webhook is None)
+        tell_of_more(session.terminal, answer.value)
+    else:
+        narrowed = any(params.values())
+        session.terminal.notice(
+            "No delivery is like that." if narrowed else "There are no deliveries yet."
+        )
+
+
+@click.command(epilog=examples("prynt webhooks inspect del_x9K2mNpR7jT3q"))
+@click.argument("delivery", type=DELIVERY)
+@click.option("--show-signature", is_flag=True, help="Show the signature headers' values.")
+@with_session
+def inspect(session: Session, delivery: str, *, show_signature: bool) -> None:
+    """Show a delivery with the request and the response of every attempt."""
+    answer = session.client.get(path_of("deliveries", delivery))
+    if session.json:
+        session.print_json(answer)
+    else:
+        show_delivery(session.terminal, answer.value, show_signature=show_signature)
+
+
+@click.command(
+    epilog=examples(
+        "prynt webhooks retry wh_3kR8mNqT7xP2v --since 24h",
+        "prynt webhooks retry wh_3kR8mNqT7xP2v --since 2h --state held --yes",
+        "prynt webhooks retry del_x9K2mNpR7jT3q",
+    )
+)
+@click.argument("target", metavar="WEBHOOK|DELIVERY", type=WEBHOOK_OR_DELIVERY)
+@click.option(
+    "--since", metavar="WHEN", help="Of a webhook: what came in from then on; 24h, or ISO 8601."
+)
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice((*_RETRIED, "delivered")),
+    multiple=True,
+    help="Only these; again for more. [default: failed, held, and scheduled after a failure]",
+)
+@yes_option
+@with_session
+def retry(
+    session: Session, target: str, since: str | None, states: tuple[str, ...], *, yes: bool
+) -> None:
+    """Send again: one delivery, or what a webhook failed to get since some time."""
+    if target.startswith("del_"):
+        if since or states:
+            raise click.UsageError("--since and --state are for a webhook; this is one delivery")
+        answer = session.client.send("POST", path_of("deliveries", target, "retry"))
+        text = f"{target} is being sent again: prynt webhooks inspect {target} shows how it went"
+    else:
+        if since is None:
+            raise click.UsageError("name the window: --since 24h")
+        if not yes and session.asks():
+            question = _question(session, target, since, states or _RETRIED)
+            session.may_go_on(question, yes=not question)
+        body = {"since": since, **({"states": list(states)} if states else {})}
+        answer = session.client.send("POST", path_of("webhooks", target, "retry"), body)
+        count = answer.value["scheduled"]
+        text = f"{count:,} {'delivery is' if count == 1 else 'deliveries are'} being sent again"
+    if session.json:
+        session.print_json(answer)
+    else:
+        session.terminal.say(text)
+
+
+def _question(session: Session, webhook: str, since: str, states: tuple[str, ...]) -> str:
+    """Count what would be sent, up to a bound, for a person to decide; empty where it's nothing."""
+    path = path_of("webhooks", webhook, "deliveries")
+    count, more = 0, ""
+    for state in states:
+        params = {"state": state, "since": since}
+        rows = list(iterate_rows(session.client, path, params, _COUNTED + 1))
+        count += sum(1 for row in rows if state != "scheduled" or row["attemptCount"] > 0)
+        more = "or more " if len(rows) > _COUNTED else more
+    if not count and not more:
+        return ""
+    return f"Send {count:,} {more}{'delivery' if count == 1 else 'deliveries'} to {webhook} again?"

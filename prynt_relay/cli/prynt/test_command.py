@@ -1,0 +1,108 @@
+"""`prynt webhooks test`."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from prynt_relay.cli.prynt.api_client import path_of
+from prynt_relay.cli.prynt.attempt_view import show_exchange
+from prynt_relay.cli.prynt.direct_test import check_url, sample_request, send_sample
+from prynt_relay.cli.prynt.identifiers import EVENT_TYPE, WEBHOOK
+from prynt_relay.cli.prynt.options import examples
+from prynt_relay.cli.prynt.session import Session, with_session, write_json
+from prynt_relay.cli.prynt.signatures import made_up_secret
+from prynt_relay.cli.prynt.stream_view import show_attempt
+from prynt_relay.model.catalogue import sample_data
+
+_DEFAULT_TYPE = "identification.complete"
+
+
+@click.command(
+    epilog=examples(
+        "prynt webhooks test wh_3kR8mNqT7xP2v --event verdict.block",
+        "prynt webhooks test --url http://localhost:3000/webhooks/prynt \\",
+        "    --event identification.complete",
+    )
+)
+@click.argument("webhook", type=WEBHOOK, required=False)
+@click.option("--url", metavar="URL", help="Send it from here to this URL; needs no daemon.")
+@click.option(
+    "--event",
+    "event_type",
+    type=EVENT_TYPE,
+    metavar="TYPE",
+    help=f"Which type of event. [default: one it subscribes to; with --url {_DEFAULT_TYPE}]",
+)
+@click.option(
+    "--secret",
+    metavar="SECRET",
+    help="With --url: what to sign with. [$PRYNT_WEBHOOK_SECRET; default: made up]",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the request too.")
+@with_session
+def test(
+    session: Session,
+    webhook: str | None,
+    url: str | None,
+    event_type: str | None,
+    secret: str | None,
+    *,
+    verbose: bool,
+) -> int:
+    """Send a realistic sample event now and show the answer.
+
+    To WEBHOOK the daemon sends it, also while the webhook is disabled. Exits 1 unless the answer
+    was 2xx.
+    """
+    if (webhook is None) == (url is None):
+        raise click.UsageError("name a webhook, or a --url")
+    if webhook is not None:
+        if secret is not None:
+            raise click.UsageError("--secret goes with --url; the daemon signs with the webhook's")
+        body = {} if event_type is None else {"eventType": event_type}
+        answer = session.client.send("POST", path_of("webhooks", webhook, "test"), body)
+        text, attempt = answer.text, answer.value
+    else:
+        attempt = _direct(session, url or "", event_type or _DEFAULT_TYPE, secret)
+        text = json.dumps(attempt, ensure_ascii=False)
+    if session.json:
+        write_json(text)
+    else:
+        _show(session, attempt, verbose=verbose)
+    return 0 if attempt["outcome"] == "success" else 1
+
+
+def _direct(session: Session, url: str, event_type: str, secret: str | None) -> dict[str, Any]:
+    check_url(url)
+    if not event_type.isascii() or not event_type.isprintable() or " " in event_type:
+        raise click.UsageError("--event: a type is printable ASCII without spaces")
+    secret = secret or os.environ.get("PRYNT_WEBHOOK_SECRET")
+    if not secret:
+        secret = made_up_secret()
+        session.terminal.notice(
+            f"Signed with a secret made up for this test: {secret}; the receiver's own goes into "
+            "--secret or $PRYNT_WEBHOOK_SECRET."
+        )
+    data = json.dumps(sample_data(event_type), ensure_ascii=False, separators=(",", ":"))
+    return send_sample(url, sample_request(event_type, data, secret, time.time()))
+
+
+def _show(session: Session, attempt: Mapping[str, Any], *, verbose: bool) -> None:
+    headers = {name.lower(): value for name, value in attempt["request"]["headers"].items()}
+    response = attempt["response"]
+    show_attempt(
+        session.terminal,
+        {
+            **attempt,
+            "eventType": headers.get("x-prynt-event", "test"),
+            "eventId": headers.get("x-prynt-delivery", ""),
+            "status": response["status"] if response else None,
+        },
+        attempt["request"]["url"],
+        clock=False,
+    )
+    show_exchange(session.terminal, attempt, request=verbose)

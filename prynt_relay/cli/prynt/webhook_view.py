@@ -1,0 +1,92 @@
+"""Webhooks as people read them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from prynt_relay.cli.prynt.moments import ago, exact
+from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
+
+_LABELS: Final = {
+    "url": "URL",
+    "description": "Description",
+    "events": "Events",
+    "filter": "Filter",
+    "format": "Format",
+    "signatures": "Signatures",
+    "timeout": "Timeout",
+    "retrySchedule": "Retries",
+    "auth": "Authentication",
+    "headers": "Headers",
+    "failingSince": "Failing since",
+    "disabledAt": "Disabled",
+    "createdAt": "Created",
+    "updatedAt": "Changed",
+}
+_MOMENTS: Final = frozenset({"failingSince", "disabledAt", "createdAt", "updatedAt"})
+_ELSEWHERE: Final = frozenset({"id", "enabled", "disabledReason", "signingSecret"})
+
+
+def state_cell(webhook: Mapping[str, Any], now_s: float) -> Cell:
+    """Return whether a webhook is on, and what ails it."""
+    if not webhook["enabled"]:
+        failing = webhook.get("disabledReason") == "failing"
+        return Cell("disabled: failing", "red") if failing else Cell("disabled", "dim")
+    if webhook.get("failingSince"):
+        return Cell(f"failing {ago(webhook['failingSince'], now_s, suffix='')}", "yellow")
+    return Cell("enabled", "green")
+
+
+def list_webhooks(terminal: Terminal, webhooks: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table of webhooks. A URL's query may hold a token: only `get` shows it."""
+    now_s = time.time()
+    ids = Column("WEBHOOK", [Cell(row["id"]) for row in webhooks])
+    states = Column("STATE", [state_cell(row, now_s) for row in webhooks])
+    urls = Column("URL", [Cell(_without_query(row["url"])) for row in webhooks], 22)
+    events = Column("EVENTS", [Cell(_events(row["events"])) for row in webhooks], 10)
+    texts = Column("DESCRIPTION", [Cell(row.get("description") or "") for row in webhooks], 12)
+    made = Column("CREATED", [Cell(ago(row["createdAt"], now_s), "dim") for row in webhooks])
+    described = [texts] if any(row.get("description") for row in webhooks) else []
+    cut_less = [ids, states, urls, events._replace(least=None), *described, made]
+    terminal.table([cut_less, [ids, states, urls, events, made], [ids, states, urls, events]])
+
+
+def show_webhook(terminal: Terminal, webhook: Mapping[str, Any]) -> None:
+    """Print one webhook with all that the API tells of it."""
+    now_s = time.time()
+    terminal.say(Cell(webhook["id"], "bold"), "  ", state_cell(webhook, now_s))
+    known = [name for name in _LABELS if name in webhook]
+    others = [name for name in webhook if name not in _LABELS and name not in _ELSEWHERE]
+    for name in known + others:
+        value = webhook[name]
+        if value in (None, "", [], {}) and name != "retrySchedule":
+            continue
+        if name == "retrySchedule" and value is None:
+            continue
+        text = exact(value, now_s) if name in _MOMENTS else _plain(name, value)
+        terminal.say(Cell(f"  {_LABELS.get(name, name):<15}", "dim"), text)
+
+
+def show_secret(terminal: Terminal, secret: str) -> None:
+    """Print a signing secret with what to do with it."""
+    terminal.say(Cell(f"  {'Signing secret':<15}", "dim"), Cell(secret, "bold"))
+    terminal.notice("Store the signing secret now: it is not shown again.")
+
+
+def _plain(name: str, value: Any) -> str:
+    if name == "retrySchedule":
+        return ", ".join(map(str, value)) if value else "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "all" if value == ["*"] else ", ".join(map(str, value))
+    return str(value)
+
+
+def _events(events: Sequence[str]) -> str:
+    return "all" if list(events) == ["*"] else ", ".join(events)
+
+
+def _without_query(url: str) -> str:
+    base, mark, _ = url.partition("?")
+    return base + ("?…" if mark else "")
