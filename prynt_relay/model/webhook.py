@@ -99,3 +99,26 @@ class Webhook(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Name it without its URL, headers or secrets: each can be one."""
         return f"Webhook({self.id})"
+
+
+class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook to be; the store gives it its row, its id and its times."""
+
+    url: str
+    events: tuple[str, ...]
+    secrets: Secrets
+    description: str = ""
+    enabled: bool = True
+    disabled_reason: DisabledReason | None = None
+    disabled_at_ms: int | None = None
+    auth: BasicAuth | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    format: Format = Format.PRYNT
+    signatures: tuple[SignatureScheme, ...] = (SignatureScheme.PRYNT,)
+    timeout_s: float | None = None
+    retry_schedule_s: tuple[float, ...] | None = None
+    filter: str | None = None
+
+    def __repr__(self) -> str:
+        """Name nothing: its URL, headers and authentication can be secrets."""
+        return "NewWebhook(***)"

@@ -13,7 +13,8 @@ CREATE TABLE meta (
     -- Up to which attempt the rollups count.
     rolled_up_attempt_row INTEGER NOT NULL DEFAULT 0,
     rolled_up_event_row INTEGER NOT NULL DEFAULT 0,
-    api_key_hash BLOB,
+    -- Keys the hashes of what publishers supply, so that no one can aim at a collision.
+    hash_seed BLOB NOT NULL,
     created_at_ms INTEGER NOT NULL
 ) STRICT;
 
@@ -40,8 +41,9 @@ CREATE TABLE events (
     -- NULL: computed from the row's number (prynt_relay.model.ids).
     event_id TEXT,
     idempotency_key TEXT,
-    -- An event's deliveries have consecutive numbers, so they need no index.
-    first_delivery INTEGER NOT NULL DEFAULT 0,
+    -- An event's deliveries have consecutive numbers, so they need no index. Without any this is
+    -- where the next event's begin: it never falls from one event to the next.
+    first_delivery INTEGER NOT NULL,
     delivery_count INTEGER NOT NULL DEFAULT 0,
     -- 1 while a large fan-out is still being written; such an event isn't acknowledged yet.
     fanout_pending INTEGER NOT NULL DEFAULT 0,
@@ -51,17 +53,45 @@ CREATE TABLE events (
 ) STRICT;
 -- Wider than time alone, so that the event log's filter by type reads nothing but the index.
 CREATE INDEX events_by_time ON events (received_at_ms, id, event_type);
-CREATE INDEX events_by_supplied_id ON events (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX events_fanout_pending ON events (fanout_pending) WHERE fanout_pending = 1;
 
--- Keys that publishers supplied, for as long as they count; purged by time, oldest first.
-CREATE TABLE dedup_keys (
-    key TEXT PRIMARY KEY,
-    event INTEGER NOT NULL
+-- What is left to write of a large fan-out: its targets, as packed by prynt_relay.store.fanout.
+CREATE TABLE fanouts (
+    event INTEGER PRIMARY KEY,
+    due_ms INTEGER NOT NULL,
+    targets BLOB NOT NULL
+) STRICT;
+
+-- Hashes of what publishers supplied (prynt_relay.store.supplied). A bucket takes the next few
+-- thousand, so that random keys are written to a few pages however many there are.
+CREATE TABLE supplied_keys (
+    bucket INTEGER NOT NULL,
+    hash INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    PRIMARY KEY (bucket, hash, event)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE supplied_keys_filters (
+    id INTEGER PRIMARY KEY,
+    filter BLOB NOT NULL
+) STRICT;
+CREATE TABLE supplied_ids (
+    bucket INTEGER NOT NULL,
+    hash INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    PRIMARY KEY (bucket, hash, event)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE supplied_ids_filters (
+    id INTEGER PRIMARY KEY,
+    filter BLOB NOT NULL
+) STRICT;
+
+-- Numbers that no event may get: its computed id or key would be one that a publisher supplied.
+CREATE TABLE reserved_rows (
+    row INTEGER PRIMARY KEY
+) STRICT;
 
 CREATE TABLE webhooks (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     public_id TEXT NOT NULL UNIQUE,
     url TEXT NOT NULL,
     events TEXT NOT NULL,              -- JSON array
@@ -83,6 +113,7 @@ CREATE TABLE webhooks (
     failures INTEGER NOT NULL DEFAULT 0,
     warned INTEGER NOT NULL DEFAULT 0,
     proven INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL DEFAULT 0,
     created_at_ms INTEGER NOT NULL,
     updated_at_ms INTEGER NOT NULL,
     deleted_at_ms INTEGER
@@ -115,9 +146,9 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (webhook, next_attempt_ms) WHERE next_attempt_ms IS NOT NULL;
 CREATE INDEX deliveries_by_webhook ON deliveries (webhook);
-CREATE INDEX deliveries_failed ON deliveries (webhook) WHERE state = 2;
-CREATE INDEX deliveries_held ON deliveries (webhook) WHERE state = 3;
-CREATE INDEX deliveries_cancelled ON deliveries (webhook) WHERE state = 4;
+CREATE INDEX deliveries_failed ON deliveries (webhook, id, created_at_ms) WHERE state = 2;
+CREATE INDEX deliveries_held ON deliveries (webhook, id, created_at_ms) WHERE state = 3;
+CREATE INDEX deliveries_cancelled ON deliveries (webhook, id, created_at_ms) WHERE state = 4;
 -- The log over all webhooks by state. Nothing for 0 and 1: what goes well pays for no index.
 CREATE INDEX deliveries_by_state ON deliveries (state) WHERE state >= 2;
 
@@ -185,9 +216,13 @@ CREATE TABLE bulk_jobs (
     id INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,                -- hold, cancel, retry
     webhook INTEGER NOT NULL,
-    since_ms INTEGER,
-    states TEXT,
-    max_delivery INTEGER NOT NULL,
+    -- The rest is a retry's: its window, the states that are left, and how far it came.
+    since_ms INTEGER NOT NULL DEFAULT 0,
+    until_ms INTEGER,
+    states TEXT NOT NULL DEFAULT '[]', -- JSON array of numbers
+    max_delivery INTEGER NOT NULL DEFAULT 0,
+    cursor_ms INTEGER NOT NULL DEFAULT 0,
     cursor INTEGER NOT NULL DEFAULT 0,
     created_at_ms INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX bulk_jobs_by_webhook ON bulk_jobs (webhook);

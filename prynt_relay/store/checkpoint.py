@@ -1,0 +1,43 @@
+"""Moving the write-ahead log into the database, between batches and by the writer alone."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from prynt_relay.store.transaction import Job
+
+CHECKPOINT_PAGES: Final = 1000
+"""Pages in the log that make a checkpoint due: 4 MiB."""
+
+TRUNCATE_PAGES: Final = 16_384
+"""A log that a long reader let grow beyond 64 MiB is cut when it can be."""
+
+_PAGE: Final = 4096
+_ROW_BYTES: Final = 200
+
+
+class Checkpointer:
+    """Knows roughly how long the log is. SQLite tells it only after a checkpoint."""
+
+    def __init__(self) -> None:
+        self._bytes = 0.0
+        self._pages_per_byte = 1.5 / _PAGE
+        self._left = 0
+
+    def due(self, batch: Sequence[Job]) -> bool:
+        """Count what a batch wrote; True when it is time to run."""
+        for job in batch:
+            self._bytes += job.bytes + _ROW_BYTES * job.rows
+        return self._bytes * self._pages_per_byte >= CHECKPOINT_PAGES
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Checkpoint as far as readers allow, without waiting for any."""
+        _, in_log, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        written = in_log - self._left
+        if self._bytes > 0 and written > 0:
+            estimate = written / self._bytes
+            self._pages_per_byte += (estimate - self._pages_per_byte) / 2
+        self._bytes = 0.0
+        self._left = 0 if in_log == done else in_log
+        if in_log == done and in_log > TRUNCATE_PAGES:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,0 +1,203 @@
+"""From a path to a database that is ready for the writer."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from prynt_relay.clock import Clock
+from prynt_relay.errors import StorageError
+from prynt_relay.store import migrate
+from prynt_relay.store.append import Appender
+from prynt_relay.store.checkpoint import Checkpointer
+from prynt_relay.store.connection import Connection, Opener, connect_writer, start_wal
+from prynt_relay.store.faults import Fault, fault_of, reason
+from prynt_relay.store.numbers import Numbers
+from prynt_relay.store.secret_box import SecretBox
+from prynt_relay.store.settle import Settler
+from prynt_relay.store.supplied import SuppliedTexts
+from prynt_relay.store.transaction import Transaction
+from prynt_relay.store.webhooks import WebhookRows
+
+_FILE_MODE: Final = 0o600
+
+
+class Opened(msgspec.Struct):
+    """A database that is open for writing, with all that lives on the writer's thread."""
+
+    connection: Connection
+    transaction: Transaction
+    checkpointer: Checkpointer
+    numbers: Numbers
+    keys: SuppliedTexts
+    ids: SuppliedTexts
+    webhooks: WebhookRows
+    pending_fanouts: list[int]
+    alive_schedule_ms: int
+
+    async def close(self, *, truncate: bool) -> None:
+        """Empty the log, if it may still be touched, and close."""
+        if truncate:
+            try:
+                await self.connection.run(_truncate_log)
+            except sqlite3.Error as error:
+                # The log is read at the next start instead.
+                if fault_of(error) is Fault.MISTAKE:
+                    raise
+        await self.connection.close()
+
+
+def _truncate_log(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
+async def open_database(
+    path: Path,
+    opener: Opener,
+    *,
+    clock: Clock,
+    api_version: str,
+    event_source: str,
+    dedup_window_ms: int,
+    box: SecretBox,
+    random_bytes: Callable[[int], bytes],
+) -> Opened:
+    """Check, make or upgrade, and load; raises StorageError and then has changed nothing."""
+    is_new = _claim(path)
+    connection: Connection | None = None
+    try:
+        connection = await opener(lambda: connect_writer(path))
+        raw_connection = connection
+
+        def load(raw: sqlite3.Connection) -> Opened:
+            _prepare(raw, path, is_new, clock, random_bytes)
+            return _load(
+                raw,
+                raw_connection,
+                Appending(api_version, event_source, dedup_window_ms, clock.wall_ms()),
+                WebhookRows(box, random_bytes),
+            )
+
+        return await connection.run(load)
+    except BaseException as error:
+        if connection is not None:
+            await connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StorageError(_explain(path, error)) from error
+        raise
+
+
+def _claim(path: Path) -> bool:
+    """Check the file, or make an empty one; True if it is new."""
+    is_new = migrate.check_file(path)
+    if is_new:
+        try:
+            path.touch(mode=_FILE_MODE)
+        except OSError as error:
+            raise StorageError(f"{path}: can't be made: {error.strerror}") from error
+    return is_new
+
+
+def _explain(path: Path, error: sqlite3.Error) -> str:
+    if fault_of(error) is Fault.FATAL:
+        return f"{path}: the database is damaged: {reason(error)}; restore a backup"
+    return f"{path}: can't be opened: {reason(error)}; check the disk's space and the file's owner"
+
+
+def _prepare(
+    raw: sqlite3.Connection,
+    path: Path,
+    is_new: bool,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
+) -> None:
+    if is_new:
+        migrate.create(raw)
+    start_wal(raw)
+
+    def fill(raw: sqlite3.Connection) -> None:
+        raw.execute(
+            "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, ?, ?)",
+            (random_bytes(16), clock.wall_ms()),
+        )
+
+    migrate.migrate(raw, path, migrate.migrations(), fill)
+    if is_new:
+        migrate.sync_folder(path.absolute().parent)
+
+
+class Appending(msgspec.Struct):
+    """What events are stored with."""
+
+    api_version: str
+    event_source: str
+    dedup_window_ms: int
+    now_ms: int
+
+
+def _load(
+    raw: sqlite3.Connection, connection: Connection, appending: Appending, webhooks: WebhookRows
+) -> Opened:
+    webhooks.check_keys(raw)
+    _reencrypt(raw, webhooks)
+    seed, alive_ms = raw.execute("SELECT hash_seed, alive_schedule_ms FROM meta").fetchone()
+    numbers = Numbers(raw)
+    oldest = _first_event(raw, appending.now_ms - appending.dedup_window_ms)
+    keys = SuppliedTexts("supplied_keys", seed)
+    ids = SuppliedTexts("supplied_ids", seed)
+    keys.load(raw, oldest)
+    ids.load(raw, oldest)
+    pending = [row for (row,) in raw.execute("SELECT event FROM fanouts ORDER BY event")]
+    appender = Appender(
+        raw,
+        numbers=numbers,
+        keys=keys,
+        ids=ids,
+        api_version=appending.api_version,
+        event_source=appending.event_source,
+        dedup_window_ms=appending.dedup_window_ms,
+    )
+    transaction = Transaction(appender, Settler(numbers))
+    transaction.add_fanouts(pending)
+    return Opened(
+        connection,
+        transaction,
+        Checkpointer(),
+        numbers,
+        keys,
+        ids,
+        webhooks,
+        pending,
+        alive_ms,
+    )
+
+
+def _first_event(raw: sqlite3.Connection, since_ms: int) -> int:
+    """The number of the first event received from `since_ms` on."""
+    found: int | None = raw.execute(
+        "SELECT min(id) FROM events WHERE received_at_ms >= ?", (since_ms,)
+    ).fetchone()[0]
+    return 1 << 62 if found is None else found
+
+
+def _reencrypt(raw: sqlite3.Connection, webhooks: WebhookRows) -> None:
+    """Bring all secrets under the key in force, and leave nothing of what they were before."""
+    changed = False
+    raw.execute("PRAGMA secure_delete = ON")
+    while True:
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            count = webhooks.reencrypt(raw)
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            raise
+        if count == 0:
+            break
+        changed = True
+    raw.execute("PRAGMA secure_delete = FAST")
+    if changed:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

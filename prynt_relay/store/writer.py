@@ -1,0 +1,324 @@
+"""The one writer: takes what queued up while the last commit ran, commits it, answers.
+
+There is no timer: a lone event is committed at once, and under load the batches grow by
+themselves. Futures resolve only after the commit is synced.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+
+from prynt_relay.clock import Clock
+from prynt_relay.errors import ShuttingDownError, StorageError, StorageUnavailableError
+from prynt_relay.store.append import AppendJob
+from prynt_relay.store.checkpoint import Checkpointer
+from prynt_relay.store.connection import Connection
+from prynt_relay.store.faults import Fault, fault_of, reason
+from prynt_relay.store.settle import SettleJob
+from prynt_relay.store.transaction import CallJob, Job, Transaction
+
+_log = structlog.stdlib.get_logger(__name__)
+
+BATCH_ROWS: Final = 4000
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""A batch is cut here, so that a commit stays short; one larger job is a batch of its own."""
+
+QUEUE_ROWS: Final = 20_000
+QUEUE_BYTES: Final = 32 * 1024 * 1024
+"""Above this `room()` doesn't return: intake stops reading, the dispatcher stops sending."""
+
+REFUSE_FACTOR: Final = 4
+"""Callers that don't wait for room are refused at this many times the bound (appends only;
+settlements are bounded by what the dispatcher has in flight)."""
+
+RETRY_S: Final = 0.25
+"""How long to wait after a write that failed before the next is tried."""
+
+
+class Observer(Protocol):
+    """Who wants to know what the writer does; called on the event loop, must not block."""
+
+    def committed(self, duration_s: float, rows: int) -> None:
+        """Hear that a transaction is on disk."""
+        ...
+
+    def availability(self, available: bool) -> None:
+        """Hear that writes stopped working, or work again."""
+        ...
+
+
+class Writer:
+    """Owns the writing connection and the queue in front of it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        transaction: Transaction,
+        checkpointer: Checkpointer,
+        *,
+        clock: Clock,
+        observer: Observer,
+        pending_fanouts: Sequence[int] = (),
+    ) -> None:
+        self._connection = connection
+        self._transaction = transaction
+        self._checkpointer = checkpointer
+        self._clock = clock
+        self._observer = observer
+        self._queue: deque[Job] = deque()
+        self._rows = 0
+        self._bytes = 0
+        self._work = asyncio.Event()
+        self._room: deque[asyncio.Future[None]] = deque()
+        # Events whose deliveries aren't all written, each with the jobs that wait for that.
+        self._fanouts: dict[int, list[AppendJob]] = {row: [] for row in pending_fanouts}
+        self._closing = False
+        self._cancelled = False
+        self.available = True
+        self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name="store writer")
+        self._task.add_done_callback(self._stopped)
+
+    # --- the queue ---
+
+    def enqueue(self, job: Job) -> None:
+        """Put a job at the end; its future tells the rest."""
+        if self._closing or self.fatal.done():
+            job.future.set_exception(self._refusal())
+            return
+        if isinstance(job, AppendJob) and (
+            self._rows > REFUSE_FACTOR * QUEUE_ROWS or self._bytes > REFUSE_FACTOR * QUEUE_BYTES
+        ):
+            job.future.set_exception(
+                StorageUnavailableError(
+                    f"{self._rows} rows wait to be written already; send the event again later"
+                )
+            )
+            return
+        self._queue.append(job)
+        self._rows += job.rows
+        self._bytes += job.bytes
+        self._work.set()
+
+    def _refusal(self) -> StorageError | ShuttingDownError:
+        if self.fatal.done():
+            return StorageUnavailableError("the database failed; the daemon must be restarted")
+        return ShuttingDownError("the store is closing; send it again after the restart")
+
+    async def room(self) -> None:
+        """Return when the queue is below its bound."""
+        while (self._rows > QUEUE_ROWS or self._bytes > QUEUE_BYTES) and not self.fatal.done():
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            await waiter
+
+    def _take(self) -> list[Job]:
+        """The next batch: what may share a transaction, in order, within the bounds."""
+        batch: list[Job] = []
+        rows = size = 0
+        large = bool(self._fanouts)
+        queue = self._queue
+        while queue:
+            job = queue[0]
+            if batch and (rows + job.rows > BATCH_ROWS or size + job.bytes > BATCH_BYTES):
+                break
+            if isinstance(job, CallJob):
+                if (job.after_fanouts and large) or (job.alone and batch):
+                    break
+            elif isinstance(job, AppendJob):
+                large = large or job.large
+            queue.popleft()
+            batch.append(job)
+            rows += job.rows
+            size += job.bytes
+            if isinstance(job, CallJob) and job.alone:
+                break
+        self._rows -= rows
+        self._bytes -= size
+        return batch
+
+    # --- the task ---
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue and not self._fanouts:
+                if self._closing:
+                    return
+                self._work.clear()
+                await self._work.wait()
+                continue
+            batch = self._take()
+            await self._commit(batch)
+            self._wake_waiters()
+            if self.fatal.done():
+                return
+            if self.available:
+                if self._checkpointer.due(batch):
+                    await self._checkpoint()
+            elif self._closing:
+                return
+            else:
+                await self._checkpoint()  # an emptied log can be written again on a full disk
+                await self._clock.sleep(RETRY_S)
+            if self._cancelled:
+                raise asyncio.CancelledError
+
+    async def _commit(self, batch: list[Job]) -> None:
+        started = self._clock.monotonic()
+        try:
+            rows, finished = await self._hop(lambda raw: self._transaction.run(raw, batch))
+        except Exception as error:  # noqa: BLE001 - judged, answered and logged below
+            await self._failed(batch, error)
+            return
+        self._observer.committed(self._clock.monotonic() - started, rows)
+        self._set_available(True)
+        for job in batch:
+            self._answer(job)
+        if finished is not None:
+            for waiting in self._fanouts.pop(finished):
+                waiting.fanouts.discard(finished)
+                if not waiting.fanouts:
+                    _resolve(waiting.future, waiting.appended)
+
+    async def _hop(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run on the writer's thread, and wait whatever happens.
+
+        The SQL can't be cancelled, so neither is the wait for it: a cancelled writer would
+        otherwise not know whether its last batch is on disk.
+        """
+        hop = asyncio.ensure_future(self._connection.run(function))
+        while not hop.done():
+            try:
+                await asyncio.shield(hop)
+            except asyncio.CancelledError:
+                self._cancelled = True  # once the batch is answered
+            except Exception:  # noqa: BLE001, S110 - hop.result() raises it
+                pass
+        return hop.result()
+
+    def _answer(self, job: Job) -> None:
+        if isinstance(job, AppendJob):
+            for row in job.own_fanouts:
+                self._fanouts[row] = []
+            job.fanouts &= self._fanouts.keys()
+            for row in job.fanouts:
+                self._fanouts[row].append(job)
+            if not job.fanouts:
+                _resolve(job.future, job.appended)
+        elif isinstance(job, SettleJob):
+            _resolve(job.future, None)
+        elif job.error is not None:
+            _fail(job.future, job.error)
+        else:
+            _resolve(job.future, job.result)
+
+    # --- when it fails ---
+
+    async def _failed(self, batch: list[Job], error: Exception) -> None:
+        fault = fault_of(error)
+        if fault is Fault.FATAL:
+            self._give_up(batch, error)
+        elif fault is Fault.UNAVAILABLE:
+            self._put_off(batch, error)
+        elif len(batch) > 1:
+            # One of them can't be written: find out which, so that the others don't suffer.
+            for job in batch:
+                await self._commit([job])
+        elif batch:
+            _log.error("a write was refused", action="write_failed", error=reason(error))
+            _fail(batch[0].future, error)
+        else:
+            self._give_up(batch, error)
+
+    def _put_off(self, batch: list[Job], error: Exception) -> None:
+        """Tell those who can ask again; keep the attempts, which nobody could repeat."""
+        if self.available:
+            _log.error(
+                "the database can't be written", action="storage_unavailable", error=reason(error)
+            )
+        for kept in reversed([job for job in batch if isinstance(job, SettleJob)]):
+            self._queue.appendleft(kept)
+            self._rows += kept.rows
+            self._bytes += kept.bytes
+        for job in batch:
+            if not isinstance(job, SettleJob):
+                _fail(job.future, unavailable(error))
+        self._set_available(False)
+
+    def _give_up(self, batch: Sequence[Job], error: BaseException) -> None:
+        _log.critical("the database failed", action="storage_failed", error=reason(error))
+        failure = StorageUnavailableError(f"the database failed: {reason(error)}; restart")
+        if not self.fatal.done():
+            self.fatal.set_exception(failure)
+            self.fatal.exception()  # seen: who doesn't watch it is told by every call
+        waiting = [job for jobs in self._fanouts.values() for job in jobs]
+        for job in (*batch, *waiting, *self._queue):
+            _fail(job.future, failure)
+        self._queue.clear()
+        self._fanouts.clear()
+        self._rows = self._bytes = 0
+        self._set_available(False)
+        self._wake_waiters()
+
+    async def _checkpoint(self) -> None:
+        """Checkpoint; what can't be done now is tried again after a later batch."""
+        try:
+            await self._hop(self._checkpointer.run)
+        except Exception as error:  # noqa: BLE001 - judged and logged here
+            if fault_of(error) is Fault.FATAL:
+                self._give_up((), error)
+            elif self.available:
+                _log.warning("checkpoint failed", action="checkpoint_failed", error=reason(error))
+
+    def _set_available(self, available: bool) -> None:
+        if available != self.available:
+            self.available = available
+            if available:
+                _log.info("the database can be written again", action="storage_available")
+            self._observer.availability(available)
+
+    def _wake_waiters(self) -> None:
+        while self._room:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """Never die unnoticed."""
+        if task.cancelled():
+            self._give_up((), asyncio.CancelledError("the writer was cancelled"))
+        elif (error := task.exception()) is not None:
+            self._give_up((), error)
+
+    async def close(self) -> None:
+        """Write what is queued and stop. What can't be written now is failed, not kept."""
+        self._closing = True
+        self._work.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(self._task)
+        for job in self._queue:
+            _fail(job.future, self._refusal())
+        self._queue.clear()
+        self._wake_waiters()
+
+
+def unavailable(error: BaseException) -> StorageUnavailableError:
+    """The error for a caller whose write was rolled back."""
+    return StorageUnavailableError(
+        f"not stored: {reason(error)}; nothing of it was kept, send it again later"
+    )
+
+
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():  # its caller may have been cancelled
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
