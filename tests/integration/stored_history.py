@@ -62,7 +62,8 @@ def empty_database(path: Path) -> None:
         conn.execute("PRAGMA journal_mode=WAL")
         conn.executescript(SCHEMA.read_text())
         conn.execute(
-            "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, zeroblob(16), ?)", (START_MS,)
+            "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, zeroblob(16), ?)",
+            (START_MS,),
         )
         conn.execute("INSERT INTO contexts VALUES (1, '2026-01-15', 'urn:prynt-relay')")
         conn.executemany(
