@@ -1,0 +1,264 @@
+"""Everything that changes webhooks: written first, then in force.
+
+Each change goes to the store, and once it is on disk the registry and the dispatcher learn of it.
+What follows for a webhook's many deliveries (held, cancelled) is done in chunks by `Conversions`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from prynt_relay.clock import Clock
+from prynt_relay.errors import (
+    ConflictError,
+    NotFoundError,
+    ShuttingDownError,
+    StorageUnavailableError,
+)
+from prynt_relay.model.delivery import AttemptResult
+from prynt_relay.model.ids import new_signing_secret
+from prynt_relay.model.states import DisabledReason
+from prynt_relay.model.webhook import Health, NewWebhook, Secrets, Webhook
+from prynt_relay.model.webhook_input import WebhookInput
+from prynt_relay.schedule.disable import Verdict
+from prynt_relay.webhooks.conversions import STORAGE_WAIT_S, Conversions
+from prynt_relay.webhooks.doors import Dispatch, Mails, Transport, WebhookStore
+from prynt_relay.webhooks.fields import FieldRules
+from prynt_relay.webhooks.registry import WEBHOOKS_MAX, Registry
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_TEMPLATE_FIELDS: Final = frozenset({"url", "auth", "headers", "format", "signatures"})
+"""What shows in a request: a change of these makes a new revision for the delivery log."""
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """A new signing secret; it signs from `active_from_ms` (wall) on."""
+
+    secret: str
+    active_from_ms: int
+
+    def __repr__(self) -> str:
+        """Hide the secret."""
+        return f"Rotation(***, active_from_ms={self.active_from_ms})"
+
+
+class Changes:
+    """Creates, changes, rotates, disables and deletes webhooks."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: WebhookStore,
+        dispatch: Dispatch,
+        transport: Transport,
+        rules: FieldRules,
+        mails: Mails,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._dispatch = dispatch
+        self._transport = transport
+        self._rules = rules
+        self._mails = mails
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self.conversions = Conversions(store, dispatch, clock)
+        # One change of a webhook at a time, so that each is judged by what the last one left.
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what people ask for
+
+    async def create(self, new: WebhookInput) -> tuple[Webhook, str]:
+        """Make a webhook; returns it with its signing secret.
+
+        Raises InvalidFieldError, StorageUnavailableError.
+        """
+        fields = self._rules.creation(new)
+        if len(self._registry) >= WEBHOOKS_MAX:
+            raise ConflictError(f"there are {WEBHOOKS_MAX} webhooks already; delete some first")
+        secret = new_signing_secret(self._random_bytes)
+        now_ms = self._clock.wall_ms()
+        if not fields["enabled"]:
+            fields |= {"disabled_reason": DisabledReason.MANUAL, "disabled_at_ms": now_ms}
+        webhook = await self._store.add_webhook(NewWebhook(secrets=Secrets(secret), **fields))
+        webhook = await self._with_revision(webhook)
+        self._in_force(webhook)
+        _log.info("webhook created", action="webhook_created", webhook=webhook.id)
+        return webhook, secret
+
+    async def patch(self, webhook_id: str, changes: WebhookInput) -> Webhook:
+        """Change what is mentioned; returns the webhook as it is then.
+
+        Disabling holds what is scheduled; enabling starts the 24-hour rule afresh and waits for
+        a holding that is still under way. Raises NotFoundError, InvalidFieldError,
+        StorageUnavailableError.
+        """
+        async with self._locked(webhook_id) as webhook:
+            fields = self._rules.change(webhook, changes)
+            enabled = fields.get("enabled")
+            if enabled is False:
+                fields |= {
+                    "disabled_reason": DisabledReason.MANUAL,
+                    "disabled_at_ms": self._clock.wall_ms(),
+                }
+            elif enabled is True:
+                await self.conversions.finished(webhook.row)
+                fields |= {
+                    "disabled_reason": None,
+                    "disabled_at_ms": None,
+                    "health": Health(proven=webhook.health.proven),
+                }
+            if not fields:
+                return webhook
+            changed = await self._store.update_webhook(webhook.row, **fields)
+            if "health" not in fields:
+                changed = replace(changed, health=self._health(webhook.row))
+            if fields.keys() & _TEMPLATE_FIELDS:
+                changed = await self._with_revision(changed)
+            self._in_force(changed)
+            if enabled is False:
+                self.conversions.hold(webhook.row)
+            _log.info(
+                "webhook changed",
+                action="webhook_changed",
+                webhook=webhook.id,
+                fields=sorted(fields.keys() - {"health"}),
+            )
+            return changed
+
+    async def delete(self, webhook_id: str) -> None:
+        """Delete it; what is scheduled or held becomes cancelled. Raises NotFoundError."""
+        async with self._locked(webhook_id) as webhook:
+            await self._store.delete_webhook(webhook.row)
+            self._registry.remove(webhook.row)
+            self._dispatch.webhook_changed(webhook.row)
+            self.conversions.cancel(webhook.row)
+            _log.info("webhook deleted", action="webhook_deleted", webhook=webhook.id)
+        self._locks.pop(webhook.row, None)
+
+    async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
+        """Make a new secret that takes over after `activate_in_s`; it replaces a pending one."""
+        async with self._locked(webhook_id) as webhook:
+            secret = new_signing_secret(self._random_bytes)
+            now_ms = self._clock.wall_ms()
+            at_ms = now_ms + round(activate_in_s * 1000)
+            current, _ = webhook.secrets.active(now_ms)
+            secrets = Secrets(secret) if activate_in_s <= 0 else Secrets(current, secret, at_ms)
+            changed = await self._store.update_webhook(webhook.row, secrets=secrets)
+            self._in_force(replace(changed, health=self._health(webhook.row)))
+            _log.info("signing secret rotated", action="secret_rotated", webhook=webhook.id)
+            return Rotation(secret, at_ms)
+
+    # --- what follows from failures
+
+    def failing(self, webhook: Webhook, verdict: Verdict, result: AttemptResult) -> None:
+        """Warn about a webhook, or disable it: in force at once, on disk and mailed soon.
+
+        The mail is enqueued before the attempt that led to it is, so that no crash can leave the
+        warning recorded and the mail unwritten.
+        """
+        health = webhook.health
+        if verdict is Verdict.WARN:
+            mail = self._mails.warning(webhook, health, result)
+            _log.warning(
+                "webhook keeps failing",
+                action="webhook_failing",
+                webhook=webhook.id,
+                host=webhook.host,
+                failures=health.failures,
+            )
+            self._write(webhook.row, then=None, outbox=(mail,))
+            return
+        fields: dict[str, Any] = {
+            "enabled": False,
+            "disabled_reason": DisabledReason.FAILING,
+            "disabled_at_ms": self._clock.wall_ms(),
+        }
+        disabled = replace(webhook, **fields)
+        mail = self._mails.disabled(disabled, health, result)
+        _log.error(
+            "webhook disabled",
+            action="webhook_disabled",
+            webhook=webhook.id,
+            host=webhook.host,
+            failures=health.failures,
+        )
+        self._in_force(disabled)
+        self._write(disabled.row, then=self.conversions.hold, outbox=(mail,), **fields)
+
+    async def finish(self) -> None:
+        """Wait for what `failing` began; conversions stop between two chunks."""
+        await self.conversions.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- parts
+
+    def _write(self, row: int, *, then: Callable[[int], None] | None, **changes: Any) -> None:
+        """Enqueue a change at once, and see to it that it isn't lost."""
+        first = self._store.update_webhook(row, **changes)
+        task = asyncio.get_running_loop().create_task(self._persist(first, row, then, changes))
+        # Bounded by the webhooks: each is warned about and disabled once at a time.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _persist(
+        self,
+        written: "asyncio.Future[Webhook]",
+        row: int,
+        then: Callable[[int], None] | None,
+        changes: dict[str, Any],
+    ) -> None:
+        while True:
+            try:
+                await written
+            except StorageUnavailableError:
+                await self._clock.sleep(STORAGE_WAIT_S)
+                written = self._store.update_webhook(row, **changes)
+            except (NotFoundError, ShuttingDownError):
+                # Deleted meanwhile; or leaving, and then the next failure after the restart
+                # comes to the same verdict.
+                return
+            else:
+                break
+        if then is not None:
+            then(row)
+
+    async def _with_revision(self, webhook: Webhook) -> Webhook:
+        template = self._transport.template(webhook)
+        revision_row = await self._store.set_revision(webhook.row, template)
+        return replace(webhook, revision_row=revision_row)
+
+    def _in_force(self, webhook: Webhook) -> None:
+        self._registry.put(webhook)
+        self._dispatch.webhook_changed(webhook.row)
+
+    def _health(self, row: int) -> Health:
+        """The health in memory: settlements on their way to the disk may know more."""
+        current = self._registry.by_row(row)
+        return Health() if current is None else current.health
+
+    @contextlib.asynccontextmanager
+    async def _locked(self, webhook_id: str) -> AsyncIterator[Webhook]:
+        webhook = self._registry.by_id(webhook_id)
+        if webhook is None:
+            raise _no_such(webhook_id)
+        lock = self._locks.setdefault(webhook.row, asyncio.Lock())
+        async with lock:
+            current = self._registry.by_row(webhook.row)
+            if current is None:
+                raise _no_such(webhook_id)
+            yield current
+
+
+def _no_such(webhook_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no webhook {webhook_id[:64]!r}; it may have been deleted")
