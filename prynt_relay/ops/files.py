@@ -4,10 +4,11 @@ A wheel holds them inside the package. A checkout, which an editable installatio
 units and the example configuration at its top, where people look for them.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
-from prynt_relay.errors import RelayError
+from prynt_relay.errors import InvalidFieldError, RelayError
 
 DEFAULT_PREFIX: Final = Path("/opt/prynt-relay")
 """What the units name; `current` in it leads to the installed version's virtual environment."""
@@ -15,31 +16,21 @@ DEFAULT_PREFIX: Final = Path("/opt/prynt-relay")
 _PACKAGE: Final = Path(__file__).parents[1]
 _CHECKOUT: Final = _PACKAGE.parent
 
-_PLACES: Final[dict[str, tuple[Path, ...]]] = {
-    "alerts": (_PACKAGE / "ops" / "alerts.yml",),
-    "scrape": (_PACKAGE / "ops" / "scrape.yml",),
-    "unit": (
-        _PACKAGE / "ops" / "systemd" / "prynt-relay.service",
-        _CHECKOUT / "systemd" / "prynt-relay.service",
-    ),
-    "socket": (
-        _PACKAGE / "ops" / "systemd" / "prynt-relay.socket",
-        _CHECKOUT / "systemd" / "prynt-relay.socket",
-    ),
-    "sysusers": (
-        _PACKAGE / "ops" / "systemd" / "prynt-relay.sysusers",
-        _CHECKOUT / "systemd" / "prynt-relay.sysusers",
-    ),
-    "tmpfiles": (
-        _PACKAGE / "ops" / "systemd" / "prynt-relay.tmpfiles",
-        _CHECKOUT / "systemd" / "prynt-relay.tmpfiles",
-    ),
-    "config": (
-        _PACKAGE / "config" / "config.example.toml",
-        _CHECKOUT / "config.example.toml",
-    ),
+# name: (inside the package, in a checkout)
+_PLACES: Final[dict[str, tuple[str, str]]] = {
+    "alerts": ("ops/alerts.yml", "prynt_relay/ops/alerts.yml"),
+    "scrape": ("ops/scrape.yml", "prynt_relay/ops/scrape.yml"),
+    "unit": ("ops/systemd/prynt-relay.service", "systemd/prynt-relay.service"),
+    "socket": ("ops/systemd/prynt-relay.socket", "systemd/prynt-relay.socket"),
+    "backoff": ("ops/systemd/prynt-relay-backoff.conf", "systemd/prynt-relay-backoff.conf"),
+    "sysusers": ("ops/systemd/prynt-relay.sysusers", "systemd/prynt-relay.sysusers"),
+    "tmpfiles": ("ops/systemd/prynt-relay.tmpfiles", "systemd/prynt-relay.tmpfiles"),
+    "config": ("config/config.example.toml", "config.example.toml"),
 }
 NAMES: Final = tuple(_PLACES)
+
+# What neither systemd's units nor a shell would read in another way.
+_PLAIN_PATH: Final = re.compile(r"(/[A-Za-z0-9._+-]+)+")
 
 
 def text(name: str, prefix: Path = DEFAULT_PREFIX) -> str:
@@ -47,10 +38,24 @@ def text(name: str, prefix: Path = DEFAULT_PREFIX) -> str:
 
     Raises RelayError where the installation lacks the file.
     """
-    for place in _PLACES[name]:
+    inside, outside = _PLACES[name]
+    places = (_PACKAGE / inside, _CHECKOUT / outside)
+    for place in places:
         if place.is_file():
             return place.read_text(encoding="utf-8").replace(f"{DEFAULT_PREFIX}/", f"{prefix}/")
-    looked = " and ".join(str(place) for place in _PLACES[name])
+    looked = " and ".join(str(place) for place in places)
     raise RelayError(
         f"this installation lacks its {name} file (looked at {looked}); install the wheel again"
     )
+
+
+def checked_prefix(prefix: Path) -> Path:
+    """Return `prefix` where a unit can name it as it is.
+
+    Raises InvalidFieldError for a relative path and for characters that systemd reads specially.
+    """
+    if not _PLAIN_PATH.fullmatch(str(prefix)) or ".." in prefix.parts:
+        raise InvalidFieldError(
+            "--prefix", f"{str(prefix)!r} must be an absolute path of letters, digits and ._+-"
+        )
+    return prefix
