@@ -4,6 +4,7 @@ Every job is noted in the database before it begins, so a restart goes on where 
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ import structlog
 
 from prynt_relay.clock import Clock
 from prynt_relay.errors import StorageUnavailableError
-from prynt_relay.webhooks.doors import BulkJob, Dispatch, WebhookStore
+from prynt_relay.webhooks.doors import BulkJob, Dispatch, RetryChunk, WebhookStore
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -101,18 +102,15 @@ class Conversions:
             _log.info("deliveries converted", action="deliveries_converted", count=total)
 
     async def _retry(self, job: BulkJob) -> None:
-        current: BulkJob | None = job
-        while current is not None:
-            going_on = current
-            chunk = await self._persist(
-                lambda: self._store.retry_chunk(
-                    going_on,
-                    busy_rows=self._dispatch.busy_rows(going_on.webhook_row),
-                    limit=CHUNK_ROWS,
-                )
-            )
+        left: BulkJob | None = job
+        while left is not None:
+            chunk = await self._persist(functools.partial(self._retry_chunk, left))
             self._dispatch.offer(chunk.due)
-            current = chunk.job
+            left = chunk.job
+
+    def _retry_chunk(self, job: BulkJob) -> asyncio.Future[RetryChunk]:
+        busy_rows = self._dispatch.busy_rows(job.webhook_row)
+        return self._store.retry_chunk(job, busy_rows=busy_rows, limit=CHUNK_ROWS)
 
     async def _persist(self, write: Callable[[], "asyncio.Future[T]"]) -> T:
         """Write, again and again while the disk takes nothing."""

@@ -42,29 +42,29 @@ class RetryChunk(Protocol):
 class WebhookStore(Protocol):
     """The store's part that changes need; each call is in the order of the calls."""
 
-    def add_webhook(self, new: NewWebhook) -> "asyncio.Future[Webhook]":
+    def add_webhook(self, new: NewWebhook) -> asyncio.Future[Webhook]:
         """Insert a webhook under a fresh id."""
         ...
 
     def update_webhook(
         self, row: int, *, outbox: Sequence[OutboxMail] = (), **changes: Any
-    ) -> "asyncio.Future[Webhook]":
+    ) -> asyncio.Future[Webhook]:
         """Change fields, and put mails into the outbox with them."""
         ...
 
-    def delete_webhook(self, row: int) -> "asyncio.Future[None]":
+    def delete_webhook(self, row: int) -> asyncio.Future[None]:
         """Mark it as deleted."""
         ...
 
-    def set_revision(self, webhook_row: int, template: str) -> "asyncio.Future[int]":
+    def set_revision(self, webhook_row: int, template: str) -> asyncio.Future[int]:
         """Keep how its requests look from now on."""
         ...
 
-    def hold_chunk(self, webhook_row: int, limit: int) -> "asyncio.Future[int]":
+    def hold_chunk(self, webhook_row: int, limit: int) -> asyncio.Future[int]:
         """Some of what is scheduled becomes held; how many, 0 when nothing is left."""
         ...
 
-    def cancel_chunk(self, webhook_row: int, limit: int) -> "asyncio.Future[int]":
+    def cancel_chunk(self, webhook_row: int, limit: int) -> asyncio.Future[int]:
         """Some of what is scheduled or held becomes cancelled; how many, 0: nothing is left."""
         ...
 
@@ -84,11 +84,11 @@ class WebhookStore(Protocol):
 
     def retry_chunk(
         self, job: BulkJob, *, busy_rows: Collection[int] = (), limit: int = 500
-    ) -> "asyncio.Future[RetryChunk]":
+    ) -> asyncio.Future[RetryChunk]:
         """Make some of them due now."""
         ...
 
-    def retry_one(self, delivery_row: int) -> "asyncio.Future[DueDelivery]":
+    def retry_one(self, delivery_row: int) -> asyncio.Future[DueDelivery]:
         """Make one delivery due now."""
         ...
 
