@@ -6,11 +6,7 @@ from typing import Literal
 import msgspec
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share."""
-
-
-class Intake(Settings):
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """The Unix socket that publishers write to (contract, section 3)."""
 
     socket: Path
@@ -19,7 +15,7 @@ class Intake(Settings):
     dedup_window_s: float = 86_400.0
 
 
-class Delivery(Settings):
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """How deliveries are made and retried (specification, section 6)."""
 
     concurrency: int = 512
@@ -29,7 +25,7 @@ class Delivery(Settings):
     disable_after_s: float = 86_400.0
 
 
-class Egress(Settings):
+class Egress(msgspec.Struct, frozen=True, kw_only=True):
     """Which endpoints may be reached (contract, section 5)."""
 
     allow_http: bool = False
@@ -38,27 +34,27 @@ class Egress(Settings):
     published_ips: tuple[str, ...] = ()
 
 
-class Listen(Settings):
+class Listen(msgspec.Struct, frozen=True, kw_only=True):
     """A TCP address to listen on."""
 
     host: str
     port: int
 
 
-class Api(Settings):
+class Api(msgspec.Struct, frozen=True, kw_only=True):
     """The REST API and the dashboard."""
 
     listen: Listen = Listen(host="127.0.0.1", port=8420)
 
 
-class Metrics(Settings):
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """The Prometheus endpoint."""
 
     listen: Listen = Listen(host="127.0.0.1", port=9420)
     per_webhook_limit: int = 1000
 
 
-class Email(Settings):
+class Email(msgspec.Struct, frozen=True, kw_only=True):
     """The mail server; without a host nothing is sent."""
 
     host: str = ""
@@ -69,22 +65,26 @@ class Email(Settings):
     sender: str = "prynt-relay@localhost"
     recipients: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Hide the password from logs and tracebacks."""
+        return f"Email(host={self.host!r}, port={self.port}, password='***')"
 
-class Retention(Settings):
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How long history is kept."""
 
     history_s: float = 30 * 86_400.0
     max_size: int = 20_000_000_000
 
 
-class Log(Settings):
+class Log(msgspec.Struct, frozen=True, kw_only=True):
     """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class Config(Settings, kw_only=True):
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration, checked and with every default in place."""
 
     state_dir: Path
@@ -100,3 +100,7 @@ class Config(Settings, kw_only=True):
     email: Email = Email()
     retention: Retention = Retention()
     log: Log = Log()
+
+    def __repr__(self) -> str:
+        """Hide the encryption keys from logs and tracebacks."""
+        return f"Config(state_dir={str(self.state_dir)!r}, encryption_keys='***')"

@@ -22,7 +22,7 @@ _MAX_TEXT: Final = 200
 """Of what people or peers wrote (descriptions, errors): enough to recognise it by."""
 
 
-def warning(
+def warning_mail(
     webhook: Webhook, health: Health, last: AttemptResult, *, disable_at_ms: int, sender: str
 ) -> OutboxMail:
     """Say that a webhook keeps failing, and when (wall) it will be disabled if that goes on.
@@ -51,7 +51,7 @@ def warning(
     )
 
 
-def disabled(
+def disabled_mail(
     webhook: Webhook, health: Health, last: AttemptResult, *, disabled_at_ms: int, sender: str
 ) -> OutboxMail:
     """Say that a webhook was disabled (at a wall time) because it kept failing."""
@@ -76,7 +76,7 @@ def disabled(
     )
 
 
-def test(*, now_ms: int, unique: str, sender: str) -> OutboxMail:
+def test_mail(*, now_ms: int, unique: str, sender: str) -> OutboxMail:
     """Say that e-mail works; `unique` tells one such mail from the next."""
     return OutboxMail(
         message_id=f"<test.{unique}@{_domain(sender)}>",
@@ -147,5 +147,5 @@ def _message_id(kind: str, webhook: Webhook, health: Health, sender: str) -> str
 
 
 def _domain(sender: str) -> str:
-    domain = address_of(sender).rpartition("@")[2]
-    return domain if domain.isascii() and domain else "localhost"
+    _, at, domain = address_of(sender).rpartition("@")
+    return domain if at and domain.isascii() and domain else "localhost"

@@ -11,7 +11,7 @@ from prynt_relay.clock import Clock
 from prynt_relay.config.settings import Email
 from prynt_relay.errors import StorageUnavailableError
 from prynt_relay.model.mail import DueMail
-from prynt_relay.notify.smtp import MailServer, MailServerError
+from prynt_relay.notify.smtp import MailRefusedError, MailServer, MailServerError
 
 BATCH: Final = 20
 """Mails over one connection; the others stay in the outbox meanwhile."""
@@ -135,7 +135,10 @@ class OutboxSender:
         try:
             async with MailServer(email, ca_file=self._ca_file) as server:
                 while batch:
-                    await self._send(server, batch[0])
+                    try:
+                        await self._send(server, batch[0])
+                    except MailRefusedError as error:
+                        await self._failed(batch[0], str(error))
                     del batch[0]
         except MailServerError as error:
             # The one that was under way and those that waited for the same connection.

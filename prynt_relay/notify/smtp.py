@@ -14,16 +14,23 @@ import msgspec
 from prynt_relay.config.settings import Email
 from prynt_relay.errors import RelayError
 from prynt_relay.model.mail import OutboxMail
-from prynt_relay.notify.messages import address_of, assemble
+from prynt_relay.notify.messages import address_of, assemble, test_mail
 
 TIMEOUT_S: Final = 30.0
 """For each step of the conversation: connecting, each command and its answer."""
+
+MAIL_TIMEOUT_S: Final = 120.0
+"""For all steps of one mail, and for all of connecting: a server may answer, but endlessly."""
 
 _MAX_ANSWER: Final = 300
 
 
 class MailServerError(RelayError):
     """The mail server could not be reached, or refused what it was asked."""
+
+
+class MailRefusedError(MailServerError):
+    """The server refused one mail; the connection is good for the next."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,7 +68,8 @@ class MailServer:
             if email.tls != "none":
                 # Reading the system's trust anchors takes milliseconds that are the loop's.
                 client.tls_context = await asyncio.to_thread(_trust, self._ca_file)
-            await client.connect()
+            async with asyncio.timeout(MAIL_TIMEOUT_S):
+                await client.connect()
         except (OSError, aiosmtplib.SMTPException, ValueError) as error:
             client.close()
             raise MailServerError(
@@ -70,13 +78,15 @@ class MailServer:
         self._client = client
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
         client, self._client = self._client, None
-        if client is not None:
+        if client is None:
+            return
+        if kind is None:
             # The mails were answered for already; a goodbye that fails changes nothing.
             with contextlib.suppress(OSError, aiosmtplib.SMTPException):
                 await client.quit()
-            client.close()
+        client.close()
 
     async def send(
         self, mail: OutboxMail, *, created_at_ms: int, recipients: Sequence[str]
@@ -84,7 +94,7 @@ class MailServer:
         """Hand one mail over, to those of the recipients that are asked for.
 
         The header names all recipients that are configured. Raises MailServerError where the
-        server took it for nobody.
+        server took it for nobody: MailRefusedError where it said so and goes on.
         """
         if self._client is None:
             raise MailServerError("not connected; use the server in 'async with'")
@@ -94,14 +104,17 @@ class MailServer:
         )
         by_address = {address_of(recipient): recipient for recipient in recipients}
         try:
-            refused, text = await self._client.sendmail(
-                address_of(email.sender), list(by_address), message
-            )
+            async with asyncio.timeout(MAIL_TIMEOUT_S):
+                refused, text = await self._client.sendmail(
+                    address_of(email.sender), list(by_address), message
+                )
         except aiosmtplib.SMTPRecipientsRefused as error:
             reasons = "; ".join(f"{one.recipient}: {_reason(one)}" for one in error.recipients)
-            raise MailServerError(
+            raise MailRefusedError(
                 f"mail server {email.host} refused every recipient: {reasons}"
             ) from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise MailRefusedError(f"mail server {email.host}: {_reason(error)}") from error
         except (OSError, aiosmtplib.SMTPException, ValueError) as error:
             raise MailServerError(f"mail server {email.host}: {_reason(error)}") from error
         return Answer(
@@ -110,6 +123,23 @@ class MailServer:
                 by_address[address]: f"{answer.code} {_shown(answer.message)}"
                 for address, answer in refused.items()
             },
+        )
+
+
+async def send_test(
+    email: Email, *, now_ms: int, unique: str, ca_file: Path | None = None
+) -> Answer:
+    """Send a mail that says that e-mail works to all recipients, and return the answer.
+
+    Raises MailServerError, also where the settings name no server or nobody to write to.
+    """
+    if not email.host or not email.recipients:
+        raise MailServerError("email.host and email.recipients must be set to send an e-mail")
+    async with MailServer(email, ca_file=ca_file) as server:
+        return await server.send(
+            test_mail(now_ms=now_ms, unique=unique, sender=email.sender),
+            created_at_ms=now_ms,
+            recipients=email.recipients,
         )
 
 
@@ -128,7 +158,11 @@ def _own_name() -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"{error.code} {_shown(error.message)}"
-    return _shown(str(error)) or type(error).__name__
+    text = _shown(str(error))
+    if not text or text.endswith(":"):
+        # Some errors of the connection have no words of their own.
+        text = f"{text} {type(error.__cause__ or error).__name__}".lstrip()
+    return text
 
 
 def _shown(text: str) -> str:
