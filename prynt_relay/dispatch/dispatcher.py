@@ -4,17 +4,24 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from prynt_relay.clock import Clock, Timer
 from prynt_relay.dispatch.attempt import Consequences
-from prynt_relay.dispatch.doors import DeliveryStore, Sender, SettledObserver, WebhookSource
+from prynt_relay.dispatch.doors import (
+    AttemptObserver,
+    DeliveryStore,
+    Sender,
+    SettledObserver,
+    WebhookSource,
+)
 from prynt_relay.dispatch.lane import NEVER, Lane, Memory
 from prynt_relay.dispatch.pager import EventLoader, Pager
 from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
 from prynt_relay.model.delivery import AttemptResult, DueDelivery, Settlement
 from prynt_relay.model.event import Append, Appended, StoredEvent
 from prynt_relay.model.states import DeliveryState, Outcome
-from prynt_relay.model.webhook import Webhook
+from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.schedule.disable import DisablePolicy, Verdict
 from prynt_relay.schedule.wheel import TimerWheel
 
@@ -35,7 +42,8 @@ class Dispatcher:
         concurrency_per_webhook: int,
         retry_schedule_s: Sequence[float],
         disable_after_s: float,
-        observers: Sequence[SettledObserver] = (),
+        on_attempt: Sequence[AttemptObserver] = (),
+        on_settled: Sequence[SettledObserver] = (),
     ) -> None:
         self._clock = clock
         self._store = store
@@ -45,7 +53,8 @@ class Dispatcher:
         self._consequences = Consequences(
             retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
         )
-        self._observers = observers
+        self._on_attempt = on_attempt
+        self._on_settled = on_settled
         self._memory = Memory()
         self._turns: dict[int, Turn] = {}
         self._wheel: TimerWheel[tuple[Lane, DueDelivery]] = TimerWheel(clock.schedule_ms())
@@ -340,31 +349,20 @@ class Dispatcher:
             raise
         success = result.outcome is Outcome.SUCCESS
         self._slots.give_back(turn, success=success, slot_s=result.slot_s)
-        self._finish(turn, delivery, webhook, result)
+        self._finish(turn, delivery, webhook, event, result)
 
     def _finish(
-        self, turn: Turn, delivery: DueDelivery, webhook: Webhook, result: AttemptResult
+        self,
+        turn: Turn,
+        delivery: DueDelivery,
+        webhook: Webhook,
+        event: StoredEvent,
+        result: AttemptResult,
     ) -> None:
         """Decide what the result means and queue it for the disk."""
-        success = result.outcome is Outcome.SUCCESS
         now_ms = self._clock.schedule_ms()
-        proven = turn.standing is Standing.PROVEN
+        health = self._judge(turn, webhook.row, result, now_ms)
         current = self._webhooks.by_row(webhook.row)
-        health = None
-        if current is not None:
-            before = current.health
-            if not success or before.failing_from_ms is not None or before.proven is not proven:
-                health, verdict = self._consequences.health(
-                    before,
-                    success=success,
-                    proven=proven,
-                    wall_ms=self._clock.wall_ms(),
-                    schedule_ms=now_ms,
-                )
-                self._webhooks.set_health(webhook.row, health)
-                if verdict is not Verdict.NOTHING and current.enabled:
-                    self._webhooks.failing(current, verdict, result)
-                    current = self._webhooks.by_row(webhook.row)
         settlement = self._consequences.settlement(
             delivery,
             result,
@@ -373,12 +371,38 @@ class Dispatcher:
             ended_ms=now_ms,
             health=health,
         )
+        for observer in self._on_attempt:
+            observer(settlement, webhook, event)
         delivery.event = None
         self._unsettled += 1
         self._finished.append((settlement, delivery))
         if len(self._finished) == 1:
             # All attempts that end in one turn of the loop share one call to the store.
             asyncio.get_running_loop().call_soon(self._flush)
+
+    def _judge(
+        self, turn: Turn, webhook_row: int, result: AttemptResult, now_ms: int
+    ) -> Health | None:
+        """Apply the 24-hour rule; returns the webhook's health where that changed."""
+        webhook = self._webhooks.by_row(webhook_row)
+        if webhook is None:
+            return None
+        success = result.outcome is Outcome.SUCCESS
+        proven = turn.standing is Standing.PROVEN
+        before = webhook.health
+        if success and before.failing_from_ms is None and before.proven is proven:
+            return None
+        health, verdict = self._consequences.health(
+            before,
+            success=success,
+            proven=proven,
+            wall_ms=self._clock.wall_ms(),
+            schedule_ms=now_ms,
+        )
+        self._webhooks.set_health(webhook_row, health)
+        if verdict is not Verdict.NOTHING and webhook.enabled:
+            self._webhooks.failing(replace(webhook, health=health), verdict, result)
+        return health
 
     def _flush(self) -> None:
         if not self._finished:
@@ -414,7 +438,7 @@ class Dispatcher:
                 delivery.resume_ms = None
                 self._offer(delivery, now_ms)
         settlements = [settlement for settlement, _ in batch]
-        for observer in self._observers:
+        for observer in self._on_settled:
             observer(settlements)
         self._pump()
         self._arm()

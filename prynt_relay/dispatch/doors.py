@@ -61,5 +61,8 @@ class WebhookSource(Protocol):
         ...
 
 
+AttemptObserver = Callable[[Settlement, Webhook, StoredEvent], None]
+"""Told about every attempt when it ended, with its webhook as it was sent to."""
+
 SettledObserver = Callable[[Sequence[Settlement]], None]
 """Told about every batch of attempts once it is on disk."""
