@@ -7,13 +7,11 @@ and ShuttingDownError (503).
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from prynt_relay.model.event import Appended, NewEvent, StoredEvent
-from prynt_relay.model.states import DeliveryState
+from prynt_relay.model.states import DeliveryState, Format
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.model.webhook_input import WebhookInput
 
@@ -35,24 +33,27 @@ class Storage(Protocol):
 class WebhookRegistry(Protocol):
     """The live set of webhooks, without those that were deleted."""
 
-    def all(self) -> Collection[Webhook]:
-        """Return every webhook, in any order."""
+    def __iter__(self) -> Iterator[Webhook]:
+        """All webhooks, oldest first."""
         ...
 
-    def by_id(self, webhook_id: str) -> Webhook | None:
+    def by_id(self, public_id: str, /) -> Webhook | None:
         """Return the webhook with this public id, or None."""
         ...
 
 
-class Rotation(msgspec.Struct, frozen=True):
-    """The outcome of a rotation; `active_from_ms` (wall) is when `secret` takes over."""
+class Rotation(Protocol):
+    """A new signing secret and when it takes over."""
 
-    secret: str
-    active_from_ms: int
+    @property
+    def secret(self) -> str:
+        """The secret, in clear."""
+        ...
 
-    def __repr__(self) -> str:
-        """Hide the secret."""
-        return f"Rotation(***, active_from_ms={self.active_from_ms})"
+    @property
+    def active_from_ms(self) -> int:
+        """From when on it signs (wall)."""
+        ...
 
 
 class WebhookChanges(Protocol):
@@ -93,7 +94,8 @@ class WebhookChanges(Protocol):
     ) -> int:
         """Send again what the relay received in the window and is in one of `states`.
 
-        Of SCHEDULED only those that have failed at least once. Returns how many.
+        `since_ms <= received < until_ms`. Of SCHEDULED only those that have failed at least
+        once. Returns how many.
         """
         ...
 
@@ -102,11 +104,31 @@ class WebhookChanges(Protocol):
         ...
 
 
+class EventParser(Protocol):
+    """The rules for events, shared with the socket; safe to use from any thread."""
+
+    def parse_many(self, body: bytes) -> list[NewEvent]:
+        """Check one event's JSON or an array of up to 1,000; all of them or none.
+
+        Raises RefusedEventError with section 3's code; the message names the index.
+        """
+        ...
+
+
 class EventIntake(Protocol):
     """The one way in for events, shared with the socket."""
 
-    def parse(self, line: bytes) -> NewEvent:
-        """Check one event's JSON object; raises RefusedEventError with section 3's code."""
+    @property
+    def parser(self) -> EventParser:
+        """The rules in force."""
+        ...
+
+    def count_refused(self, code: str) -> None:
+        """Count a request that the parser refused."""
+        ...
+
+    async def room(self) -> None:
+        """Return when more can be taken without a queue growing past its bound."""
         ...
 
     def accept(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Appended]]:
@@ -132,9 +154,24 @@ class Describe(Protocol):
     """`transport.describe`: an attempt's request, rebuilt from what the log keeps."""
 
     def __call__(
-        self, template: str, event: StoredEvent, started_at_ms: int, signature: bytes, body: bytes
+        self,
+        template: str,
+        event: StoredEvent,
+        started_at_ms: int,
+        signature: bytes,
+        body: bytes,
+        *,
+        format: Format | None = None,
     ) -> RequestPicture:
         """Return the request's picture; `template` is the webhook's revision at the time."""
+        ...
+
+
+class Render(Protocol):
+    """`transport.formats.render`: a delivery's body."""
+
+    def __call__(self, format: Format, event: StoredEvent, webhook_id: str, /) -> bytes:
+        """Return the same bytes as every attempt sent."""
         ...
 
 
@@ -147,4 +184,12 @@ class SecretBox(Protocol):
 
     def open(self, sealed: bytes, key_id: str | None, bound_to: str) -> bytes:
         """Decrypt what `seal` made; raises StorageError where the key is gone."""
+        ...
+
+
+class KeyCheck(Protocol):
+    """Tells the API key from every other token."""
+
+    def valid(self, token: str) -> bool:
+        """Whether `token` is the key that is valid now."""
         ...

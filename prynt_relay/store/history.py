@@ -29,9 +29,9 @@ SORTED_ROWS: Final = 5_000
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries to list; None doesn't restrict. Times are inclusive, on the wall's clock.
+    """Which deliveries to list; None doesn't restrict.
 
-    `event_row` restricts to one event's deliveries.
+    `since_ms <= received < until_ms`, on the wall's clock. `event_row`: one event's deliveries.
     """
 
     webhook_row: int | None = None
@@ -43,7 +43,7 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events to list; None doesn't restrict. Times are inclusive, on the wall's clock."""
+    """Which events to list; None doesn't restrict; `since_ms <= received < until_ms` (wall)."""
 
     event_type: str | None = None
     since_ms: int | None = None
@@ -171,7 +171,7 @@ def _restrictions(
         terms += ("created_at_ms >= :since",)
     if wanted.until_ms is not None:
         values["until"] = wanted.until_ms
-        terms += ("created_at_ms <= :until",)
+        terms += ("created_at_ms < :until",)
     return terms
 
 
@@ -248,7 +248,7 @@ def list_events(
 ) -> EventPage:
     """Return up to `limit` events older than `before` (`received_at_ms` and row; None: newest)."""
     since = (wanted.since_ms if wanted.since_ms is not None else -1, 0)
-    high = (wanted.until_ms if wanted.until_ms is not None else NO_ROW, NO_ROW)
+    high = (wanted.until_ms if wanted.until_ms is not None else NO_ROW, 0)
     high = high if before is None else min(high, before)
     values: dict[str, Any] = {"at": high[0], "row": high[1], "limit": limit + 1}
     values["low_at"], values["low_row"] = since

@@ -21,7 +21,7 @@ SELECT min(id) FROM (
 _LAST_EVENT: Final = """
 SELECT max(id) FROM (
     SELECT id FROM events INDEXED BY events_by_time
-    WHERE received_at_ms <= ? ORDER BY received_at_ms DESC, id DESC LIMIT ?
+    WHERE received_at_ms < ? ORDER BY received_at_ms DESC, id DESC LIMIT ?
 )
 """
 _SPAN: Final = "SELECT first_delivery, first_delivery + delivery_count FROM events WHERE id = ?"

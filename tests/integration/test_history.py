@@ -81,7 +81,7 @@ def expected_rows(conn: sqlite3.Connection, wanted: DeliveryFilter) -> list[int]
         and (wanted.state in (None, DeliveryState(state)))
         and (wanted.event_type in (None, names[kind]))
         and (wanted.since_ms is None or created_ms >= wanted.since_ms)
-        and (wanted.until_ms is None or created_ms <= wanted.until_ms)
+        and (wanted.until_ms is None or created_ms < wanted.until_ms)
     ]
 
 
@@ -138,7 +138,7 @@ def test_event_pages_hold_every_match_once(
             for row, number, at_ms in everything
             if kind in (None, names[number])
             and (since is None or since <= at_ms)
-            and (until is None or at_ms <= until)
+            and (until is None or at_ms < until)
         ]
         assert [row.row for row in all_events(conn, wanted, 97)] == expected, wanted
 
