@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import structlog
 from msgspec.structs import replace
 
 from prynt_relay.clock import Clock, Timer
@@ -17,15 +16,14 @@ from prynt_relay.dispatch.doors import (
 )
 from prynt_relay.dispatch.lane import NEVER, Lane, Memory
 from prynt_relay.dispatch.pager import EventLoader, Pager
+from prynt_relay.dispatch.settling import Batch, Settling
 from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
-from prynt_relay.model.delivery import AttemptResult, DueDelivery, Settlement
+from prynt_relay.model.delivery import AttemptResult, DueDelivery
 from prynt_relay.model.event import Append, Appended, StoredEvent
 from prynt_relay.model.states import DeliveryState, Outcome
 from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.schedule.disable import DisablePolicy, Verdict
 from prynt_relay.schedule.wheel import TimerWheel
-
-_log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
@@ -63,13 +61,9 @@ class Dispatcher:
         self._timer: Timer | None = None
         self._timer_ms = NEVER
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finished: list[tuple[Settlement, DueDelivery]] = []
-        # Results not yet on disk. While so many wait (the disk is slow or full) nothing new is
-        # sent: bounded memory, and no attempt whose result could not be recorded.
-        self._unsettled = 0
+        self._settling = Settling(store, on_disk=self._settled)
         self._most_unsettled = 4 * concurrency
         self._running = False
-        self._idle = asyncio.Event()
         self._ticked_at = clock.monotonic()
 
     # --- life
@@ -100,10 +94,7 @@ class Dispatcher:
             await asyncio.gather(*pending, return_exceptions=True)
         else:
             pending = set()
-        self._flush()
-        while self._unsettled:
-            self._idle.clear()
-            await self._idle.wait()
+        await self._settling.idle()
         return len(pending)
 
     # --- what comes in
@@ -291,7 +282,7 @@ class Dispatcher:
         while (
             self._running
             and self._store.available
-            and self._unsettled + self._slots.taken < self._most_unsettled
+            and self._settling.waiting + self._slots.taken < self._most_unsettled
         ):
             work = self._next()
             if work is None:
@@ -324,7 +315,7 @@ class Dispatcher:
                 raise
             if not (self._running and self._store.available):
                 return
-            if self._unsettled + self._slots.taken >= self._most_unsettled:
+            if self._settling.waiting + self._slots.taken >= self._most_unsettled:
                 return
             work = self._next()
             if work is None:
@@ -374,11 +365,7 @@ class Dispatcher:
         for observer in self._on_attempt:
             observer(settlement, webhook, event)
         delivery.event = None
-        self._unsettled += 1
-        self._finished.append((settlement, delivery))
-        if len(self._finished) == 1:
-            # All attempts that end in one turn of the loop share one call to the store.
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._settling.add(settlement, delivery)
 
     def _judge(
         self, turn: Turn, webhook_row: int, result: AttemptResult, now_ms: int
@@ -404,25 +391,8 @@ class Dispatcher:
             self._webhooks.failing(replace(webhook, health=health), verdict, result)
         return health
 
-    def _flush(self) -> None:
-        if not self._finished:
-            return
-        batch, self._finished = self._finished, []
-        future = self._store.settle([settlement for settlement, _ in batch])
-        future.add_done_callback(lambda done: self._settled(batch, done))
-
-    def _settled(
-        self, batch: list[tuple[Settlement, DueDelivery]], done: "asyncio.Future[None]"
-    ) -> None:
+    def _settled(self, batch: Batch) -> None:
         """A batch of attempts is on disk."""
-        self._unsettled -= len(batch)
-        if not self._unsettled:
-            self._idle.set()
-        if done.cancelled() or done.exception() is not None:
-            # The store keeps settlements until they are written; it only gives up for good when
-            # the daemon is leaving. The rows are still scheduled and will be sent again.
-            _log.error("settlements lost", action="settle_failed", count=len(batch))
-            return
         now_ms = self._clock.schedule_ms()
         scheduled = DeliveryState.SCHEDULED
         for settlement, delivery in batch:
