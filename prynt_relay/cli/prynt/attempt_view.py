@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from prynt_relay.cli.prynt.delivery_view import outcome_cell, state_cell
 from prynt_relay.cli.prynt.escape import safe_block
-from prynt_relay.cli.prynt.moments import exact, milliseconds
+from prynt_relay.cli.prynt.moments import exact, milliseconds, until
 from prynt_relay.cli.prynt.pretty_json import pretty_json
 from prynt_relay.cli.prynt.terminal import Cell, Terminal
 
@@ -23,8 +23,9 @@ def show_delivery(terminal: Terminal, delivery: Mapping[str, Any], *, show_signa
         ("Webhook", delivery["webhookId"]),
         ("Created", exact(delivery["createdAt"], now_s)),
     ]
-    if delivery["nextAttemptAt"]:
-        rows.append(("Next attempt", exact(delivery["nextAttemptAt"], now_s)))
+    planned = delivery["nextAttemptAt"]
+    if planned:
+        rows.append(("Next attempt", f"{planned} ({until(planned, now_s)})"))
     elif delivery["state"] in ("failed", "held"):
         rows.append(("Next attempt", f"none; prynt webhooks retry {delivery['id']} makes one"))
     for label, text in rows:

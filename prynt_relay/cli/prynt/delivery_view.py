@@ -8,7 +8,7 @@ from prynt_relay.cli.prynt.moments import ago, until
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
 
 STATE_STYLES: Final = {"delivered": "green", "failed": "red", "held": "cyan", "cancelled": "dim"}
-_SHORT: Final = {
+SHORT_OUTCOMES: Final = {
     "connection_refused": "refused",
     "connection_error": "conn error",
     "blocked_address": "blocked",
@@ -30,6 +30,13 @@ def next_cell(delivery: Mapping[str, Any], now_s: float) -> Cell:
     return Cell(until(moment, now_s)) if moment else Cell("-", "dim")
 
 
+def _plan_cell(delivery: Mapping[str, Any], now_s: float) -> Cell:
+    """Return state and next attempt in one, for where there is little room."""
+    if delivery["attemptCount"] and delivery["nextAttemptAt"]:
+        return Cell("retry " + until(delivery["nextAttemptAt"], now_s), "yellow")
+    return state_cell(delivery)
+
+
 def outcome_cell(outcome: str | None, status: int | None, *, short: bool = False) -> Cell:
     """Return what an attempt came to: a status, or the contract's name of the failure."""
     if outcome is None:
@@ -38,7 +45,7 @@ def outcome_cell(outcome: str | None, status: int | None, *, short: bool = False
         return Cell(str(status), "green")
     if outcome == "http_error":
         return Cell(str(status) if short else f"http_error {status}", "red")
-    return Cell(_SHORT.get(outcome, outcome) if short else outcome, "red")
+    return Cell(SHORT_OUTCOMES.get(outcome, outcome) if short else outcome, "red")
 
 
 def list_deliveries(
@@ -54,20 +61,21 @@ def list_deliveries(
     ids = Column("DELIVERY", [Cell(d["id"]) for d in deliveries])
     hooks = [Column("WEBHOOK", [Cell(d["webhookId"]) for d in deliveries])] if of_all else []
     events = Column("EVENT", [Cell(d["eventId"]) for d in deliveries])
-    types = Column("TYPE", [Cell(d["eventType"]) for d in deliveries], 12)
+    types = Column("TYPE", [Cell(d["eventType"]) for d in deliveries])
     states = Column("STATE", [state_cell(d) for d in deliveries])
+    plans = Column("STATE", [_plan_cell(d, now_s) for d in deliveries])
     tries = Column("TRIES", [Cell(str(d["attemptCount"])) for d in deliveries], right=True)
     next_ = Column("NEXT", [next_cell(d, now_s) for d in deliveries])
     made = Column("CREATED", [Cell(ago(d["createdAt"], now_s), "dim") for d in deliveries])
     age = Column("AGE", [Cell(ago(d["createdAt"], now_s, suffix=""), "dim") for d in deliveries])
-    whole = types._replace(least=None)
-    head, tail = [ids, *hooks], [last(short=True), next_]
+    head, brief = [ids, *hooks], last(short=True)
     terminal.table(
         [
-            [*head, events, whole, states, tries, last(short=False), next_, made],
-            [*head, whole, states, tries, last(short=False), next_, made],
-            [*head, whole, states, tries, *tail, age],
-            [*head, whole, states, *tail, age],
-            [*head, types, states, *tail],
+            [*head, events, types, states, tries, last(short=False), next_, made],
+            [*head, types, states, tries, last(short=False), next_, made],
+            [*head, types, states, tries, brief, next_, age],
+            [*head, types, states, brief, next_, age],
+            [*head, types, plans, brief, age],
+            [*head, types._replace(least=12), plans, brief],
         ]
     )

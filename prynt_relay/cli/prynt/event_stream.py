@@ -50,24 +50,22 @@ def follow(
     path: str,
     *,
     lost: Callable[[str, float], None],
-    back: Callable[[], None],
+    opened: Callable[[bool], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[StreamEvent]:
     """Yield a stream's events for ever, going on after the last one when the connection breaks.
 
-    `lost(why, wait_s)` is told of each break, `back()` once the stream goes on. Raises
+    `opened(again)` is told of each connection, `lost(why, wait_s)` of each break. Raises
     CommandError where the first connection fails, or the API refuses.
     """
     last_id: str | None = None
-    wait_s, connected_once, broken = 1.0, False, False
+    wait_s, connected_once = 1.0, False
     while True:
         why = "the daemon ended it"
         try:
             response = client.stream(path, last_id)
+            opened(connected_once)
             connected_once = True
-            if broken:
-                back()
-                broken = False
             for event in parse_events(_lines(response)):
                 wait_s = 1.0
                 if event is not None:
@@ -78,7 +76,6 @@ def follow(
                 raise CommandError(str(error)) from error
             why = str(error) or type(error).__name__
         client.close()
-        broken = True
         lost(why, wait_s)
         sleep(wait_s)
         wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

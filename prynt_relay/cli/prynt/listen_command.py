@@ -71,12 +71,12 @@ def listen(
 
 def _show(session: Session, received: Received, *, with_body: bool) -> None:
     terminal = session.terminal
-    verdict = {True: ("verified", "green"), False: ("NOT VERIFIED: ", "red"), None: ("", "")}
-    text, style = verdict[received.verified]
     if received.verified is None:
-        text, style = "not verified", "yellow"
-    elif not received.verified:
-        text += received.why
+        text, style = f"refused: {received.why}" if received.why else "not verified", "yellow"
+    elif received.verified:
+        text, style = "verified", "green"
+    else:
+        text, style = f"NOT VERIFIED: {received.why}", "red"
     event = f" [{received.event_id}]" if received.event_id else ""
     terminal.say(
         Cell(received.time_of_day + "  ", "dim"),
@@ -85,7 +85,7 @@ def _show(session: Session, received: Received, *, with_body: bool) -> None:
         f"{event} ",
         Cell(text, style),
     )
-    if with_body:
+    if with_body and received.body:
         for line in safe_block(pretty_json(received.body) or received.body).split("\n"):
             terminal.say("    " + line.expandtabs(4))
     ok = 200 <= received.status < 300

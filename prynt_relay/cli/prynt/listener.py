@@ -70,7 +70,7 @@ class Listener:
             raise CommandError(
                 f"can't listen on {host}:{port}: {why}; choose another with --port or --host"
             ) from error
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def address(self) -> str:

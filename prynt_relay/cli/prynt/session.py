@@ -25,6 +25,7 @@ class Session:
     def __init__(self, context: click.Context) -> None:
         self._meta = context.meta
         self.terminal = Terminal()
+        self._open: list[ApiClient] = []
 
     @property
     def json(self) -> bool:
@@ -50,7 +51,14 @@ class Session:
             # Where no daemon ever ran there is no key either: then that is the news.
             ApiClient(self.api_url, ApiKey("", ""), timeout_s=_PROBE_S).check_reachable()
             raise
-        return ApiClient(self.api_url, key, timeout_s=timeout_s)
+        client = ApiClient(self.api_url, key, timeout_s=timeout_s)
+        self._open.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._open:
+            client.close()
 
     def print_json(self, answer: Answer) -> None:
         """Print an answer's text on a line of its own, with the same meaning."""
@@ -91,5 +99,7 @@ def with_session(function: Callable[..., Any]) -> Callable[..., Any]:
             if session.json and error.problem is not None:
                 write_json(error.problem)
             raise
+        finally:
+            session.close()
 
     return command

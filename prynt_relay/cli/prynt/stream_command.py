@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -26,7 +27,7 @@ def stream(session: Session, webhook: str | None) -> int:
     """
     path = path_of("webhooks", webhook, "stream") if webhook else path_of("stream")
     notice = session.terminal.notice
-    addresses = _Addresses(session.client)
+    hosts = _Hosts(session.client)
     try:
         events = follow(
             session.connect(IDLE_S),
@@ -34,19 +35,21 @@ def stream(session: Session, webhook: str | None) -> int:
             lost=lambda why, wait_s: notice(
                 f"The connection was lost ({why}); trying again in {wait_s:.0f} s."
             ),
-            back=lambda: notice("Connected again; going on where it broke off."),
+            opened=lambda again: notice(
+                "Connected again; going on where it broke off."
+                if again
+                else "Waiting for attempts; Ctrl-C ends it."
+            ),
         )
-        if not session.json:
-            notice("Waiting for attempts; Ctrl-C ends it.")
         for event in events:
-            _show(session, event, addresses)
+            _show(session, event, hosts, of_all=webhook is None)
     except KeyboardInterrupt:
         return 0  # how a stream is ended
     return 0
 
 
-class _Addresses:
-    """The URLs of the webhooks that were seen, without their query; asked for once each."""
+class _Hosts:
+    """The hosts of the webhooks that were seen, asked for once each; a whole URL can be secret."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
@@ -56,13 +59,13 @@ class _Addresses:
         if webhook_id not in self._known:
             try:
                 url = str(self._client.get(path_of("webhooks", webhook_id)).value["url"])
-                self._known[webhook_id] = url.partition("?")[0]
-            except CommandError:
-                self._known[webhook_id] = webhook_id  # deleted meanwhile
+                self._known[webhook_id] = urlsplit(url).netloc
+            except (CommandError, ValueError):
+                self._known[webhook_id] = "(deleted)"
         return self._known[webhook_id]
 
 
-def _show(session: Session, event: StreamEvent, addresses: _Addresses) -> None:
+def _show(session: Session, event: StreamEvent, hosts: _Hosts, *, of_all: bool) -> None:
     if event.name == "gap":
         session.terminal.notice(_gap(event.data))
     elif event.name == "attempt":
@@ -70,7 +73,9 @@ def _show(session: Session, event: StreamEvent, addresses: _Addresses) -> None:
             write_json(event.data)
         else:
             attempt = json.loads(event.data)
-            show_attempt(session.terminal, attempt, addresses.of(attempt["webhookId"]))
+            webhook = attempt["webhookId"]
+            where = f"{hosts.of(webhook)} {webhook}" if of_all else hosts.of(webhook)
+            show_attempt(session.terminal, attempt, where)
 
 
 def _gap(text: str) -> str:

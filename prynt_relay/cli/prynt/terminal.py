@@ -58,13 +58,20 @@ class Terminal:
         self.err.print(_line([text]), soft_wrap=True)
 
     def table(self, layouts: Sequence[Sequence[Column]]) -> None:
-        """Print the first layout that fits the width, else the last one, cut to fit."""
+        """Print the first layout that fits the width once shrunk, else the last one."""
         width = self.out.width
-        chosen = next((it for it in layouts if _natural_width(it) <= width), layouts[-1])
+        chosen = next((it for it in layouts if _least_width(it) <= width), layouts[-1])
         widths = _fit(chosen, width)
         self.out.print(_row([Cell(column.title, "bold") for column in chosen], chosen, widths))
         for cells in zip(*(column.cells for column in chosen), strict=True):
             self.out.print(_row(cells, chosen, widths), soft_wrap=True)
+
+
+def cut(text: str, width: int) -> str:
+    """Return a safe line cut to `width` cells, with `…` where something is missing."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
 
 
 def _console(file: object) -> Console:
@@ -90,8 +97,12 @@ def _line(parts: Sequence[str | Text | Cell]) -> Text:
     return line
 
 
-def _natural_width(columns: Sequence[Column]) -> int:
-    return sum(_natural(columns)) + _GAP * (len(columns) - 1)
+def _least_width(columns: Sequence[Column]) -> int:
+    least = [
+        natural if column.least is None else min(natural, column.least)
+        for natural, column in zip(_natural(columns), columns, strict=True)
+    ]
+    return sum(least) + _GAP * (len(columns) - 1)
 
 
 def _natural(columns: Sequence[Column]) -> list[int]:
@@ -124,9 +135,7 @@ def _row(cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int]
     for i, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
         if i:
             row.append(" " * _GAP)
-        text = safe_line(cell.text)
-        if cell_len(text) > width:
-            text = set_cell_size(text, width - 1).rstrip() + "…"
+        text = cut(safe_line(cell.text), width)
         padding = " " * (width - cell_len(text))
         row.append(padding if column.right else "")
         row.append(text, cell.style)

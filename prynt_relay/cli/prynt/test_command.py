@@ -103,6 +103,6 @@ def _show(session: Session, attempt: Mapping[str, Any], *, verbose: bool) -> Non
             "status": response["status"] if response else None,
         },
         attempt["request"]["url"],
-        clock=False,
+        stream=False,
     )
     show_exchange(session.terminal, attempt, request=verbose)

@@ -126,4 +126,4 @@ def rotate_secret(session: Session, webhook: str, activate_in: str | None, *, ye
     show_secret(terminal, answer.value["signingSecret"])
     activates = next((v for k, v in answer.value.items() if k.startswith("activ")), None)
     if activates:
-        terminal.say(Cell(f"  {'Signs from':<15}", "dim"), exact(str(activates), time.time()))
+        terminal.say(Cell(f"  {'Signs from':<16}", "dim"), exact(str(activates), time.time()))

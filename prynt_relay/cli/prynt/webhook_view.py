@@ -38,17 +38,25 @@ def state_cell(webhook: Mapping[str, Any], now_s: float) -> Cell:
 
 
 def list_webhooks(terminal: Terminal, webhooks: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table of webhooks. A URL's query may hold a token: only `get` shows it."""
+    """Print a table of webhooks; only `get` shows what of a URL may be a key."""
     now_s = time.time()
     ids = Column("WEBHOOK", [Cell(row["id"]) for row in webhooks])
     states = Column("STATE", [state_cell(row, now_s) for row in webhooks])
-    urls = Column("URL", [Cell(_without_query(row["url"])) for row in webhooks], 22)
-    events = Column("EVENTS", [Cell(_events(row["events"])) for row in webhooks], 10)
-    texts = Column("DESCRIPTION", [Cell(row.get("description") or "") for row in webhooks], 12)
+    urls = Column("URL", [Cell(_less_secret(row)) for row in webhooks], 36)
+    brief_urls = Column(
+        "URL", [Cell(cell.text.removeprefix("https://")) for cell in urls.cells], 20
+    )
+    events = Column("EVENTS", [Cell(_events(row["events"])) for row in webhooks], 23)
+    texts = Column("DESCRIPTION", [Cell(row.get("description") or "") for row in webhooks], 15)
     made = Column("CREATED", [Cell(ago(row["createdAt"], now_s), "dim") for row in webhooks])
     described = [texts] if any(row.get("description") for row in webhooks) else []
-    cut_less = [ids, states, urls, events._replace(least=None), *described, made]
-    terminal.table([cut_less, [ids, states, urls, events, made], [ids, states, urls, events]])
+    terminal.table(
+        [
+            [ids, states, urls, events, *described, made],
+            [ids, states, urls, events],
+            [ids, states, brief_urls, events._replace(least=10)],
+        ]
+    )
 
 
 def show_webhook(terminal: Terminal, webhook: Mapping[str, Any]) -> None:
@@ -64,12 +72,12 @@ def show_webhook(terminal: Terminal, webhook: Mapping[str, Any]) -> None:
         if name == "retrySchedule" and value is None:
             continue
         text = exact(value, now_s) if name in _MOMENTS else _plain(name, value)
-        terminal.say(Cell(f"  {_LABELS.get(name, name):<15}", "dim"), text)
+        terminal.say(Cell(f"  {_LABELS.get(name, name):<16}", "dim"), text)
 
 
 def show_secret(terminal: Terminal, secret: str) -> None:
     """Print a signing secret with what to do with it."""
-    terminal.say(Cell(f"  {'Signing secret':<15}", "dim"), Cell(secret, "bold"))
+    terminal.say(Cell(f"  {'Signing secret':<16}", "dim"), Cell(secret, "bold"))
     terminal.notice("Store the signing secret now: it is not shown again.")
 
 
@@ -87,6 +95,10 @@ def _events(events: Sequence[str]) -> str:
     return "all" if list(events) == ["*"] else ", ".join(events)
 
 
-def _without_query(url: str) -> str:
-    base, mark, _ = url.partition("?")
+def _less_secret(webhook: Mapping[str, Any]) -> str:
+    """Return a URL without its query, and Slack's without its path: those are keys."""
+    base, mark, _ = str(webhook["url"]).partition("?")
+    if webhook.get("format") == "slack":
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}/…"
     return base + ("?…" if mark else "")
