@@ -41,6 +41,14 @@ class Clock(Protocol):
         """Seconds since some fixed moment; for durations only."""
         ...
 
+    def not_before(self, schedule_ms: int) -> None:
+        """Move the schedule's time forward to `schedule_ms` if it is behind.
+
+        A daemon passes the schedule's last known time, so that a wall set back between two runs
+        doesn't put off what is scheduled.
+        """
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Return once `seconds` have passed on the monotonic clock."""
         ...
@@ -53,13 +61,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def __init__(self, *, not_before_ms: int = 0) -> None:
-        """Start the schedule at the wall's time, or at `not_before_ms` where that is later.
-
-        A daemon passes the schedule's last known time, so that a wall set back between two runs
-        doesn't put off what is scheduled.
-        """
-        self._schedule_ms = float(max(self.wall_ms(), not_before_ms))
+    def __init__(self) -> None:
+        self._schedule_ms = float(self.wall_ms())
         self._read_at = time.monotonic()
 
     def wall_ms(self) -> int:
@@ -75,6 +78,10 @@ class SystemClock:
         slew_ms = elapsed_ms * MAX_SLEW
         self._schedule_ms += elapsed_ms + min(max(behind_ms, -slew_ms), slew_ms)
         return int(self._schedule_ms)
+
+    def not_before(self, schedule_ms: int) -> None:
+        """Move the schedule's time forward if it is behind."""
+        self._schedule_ms = max(self._schedule_ms, float(schedule_ms))
 
     def monotonic(self) -> float:
         """Seconds on the monotonic clock."""

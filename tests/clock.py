@@ -35,6 +35,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return (self._now_ms - self._start_ms) / 1000
 
+    def not_before(self, schedule_ms: int) -> None:
+        self._now_ms = max(self._now_ms, float(schedule_ms))
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
         timer = FakeTimer()
         due = self._now_ms + max(seconds, 0) * 1000

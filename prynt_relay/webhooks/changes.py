@@ -230,6 +230,7 @@ class Changes:
                 return
             else:
                 break
+        self._mails.written()
         if then is not None:
             then(row)
 

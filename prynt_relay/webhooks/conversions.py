@@ -12,7 +12,8 @@ import structlog
 
 from prynt_relay.clock import Clock
 from prynt_relay.errors import StorageUnavailableError
-from prynt_relay.webhooks.doors import BulkJob, Dispatch, RetryChunk, WebhookStore
+from prynt_relay.store import BulkJob, RetryChunk
+from prynt_relay.webhooks.doors import Dispatch, WebhookStore
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -9,34 +9,7 @@ from prynt_relay.model.event import StoredEvent
 from prynt_relay.model.mail import OutboxMail
 from prynt_relay.model.states import DeliveryState, Format
 from prynt_relay.model.webhook import Health, NewWebhook, Webhook
-
-
-class BulkJob(Protocol):
-    """Work on many deliveries that is noted in the database."""
-
-    @property
-    def kind(self) -> str:
-        """`hold`, `cancel` or `retry`."""
-        ...
-
-    @property
-    def webhook_row(self) -> int:
-        """Whose deliveries."""
-        ...
-
-
-class RetryChunk(Protocol):
-    """A part of a window that is due now."""
-
-    @property
-    def due(self) -> list[DueDelivery]:
-        """What is scheduled now."""
-        ...
-
-    @property
-    def job(self) -> BulkJob | None:
-        """The rest, None when the window is done."""
-        ...
+from prynt_relay.store import BulkJob, RetryChunk
 
 
 class WebhookStore(Protocol):
@@ -130,4 +103,8 @@ class Mails(Protocol):
 
     def disabled(self, webhook: Webhook, health: Health, last: AttemptResult) -> OutboxMail:
         """A webhook was disabled."""
+        ...
+
+    def written(self) -> None:
+        """A mail is in the outbox, on disk."""
         ...

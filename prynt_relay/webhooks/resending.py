@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 import structlog
 
-from prynt_relay.clock import Clock
 from prynt_relay.errors import ConflictError, NotFoundError
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
@@ -25,13 +24,11 @@ class Resending:
         store: WebhookStore,
         dispatch: Dispatch,
         conversions: Conversions,
-        clock: Clock,
     ) -> None:
         self._registry = registry
         self._store = store
         self._dispatch = dispatch
         self._conversions = conversions
-        self._clock = clock
 
     async def window(
         self,

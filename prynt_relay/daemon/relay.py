@@ -1,0 +1,290 @@
+"""The daemon's parts, put together: started in order, stopped in the reverse order."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from prynt_relay.clock import Clock, SystemClock
+from prynt_relay.config.settings import Config
+from prynt_relay.daemon.housekeeping import Housekeeping
+from prynt_relay.daemon.mails import HealthMails
+from prynt_relay.daemon.rooms import (
+    AttemptCounts,
+    LiveWebhooks,
+    StoreObserver,
+    StoreOutbox,
+    excused,
+)
+from prynt_relay.daemon.supervisor import Supervisor
+from prynt_relay.dispatch.dispatcher import Dispatcher
+from prynt_relay.intake.acceptor import Acceptor
+from prynt_relay.intake.protocol import EventParser
+from prynt_relay.intake.server import IntakeServer
+from prynt_relay.model.event import EVENT_TYPES
+from prynt_relay.model.webhook import Webhook
+from prynt_relay.notify.sender import OutboxSender
+from prynt_relay.schedule.disable import DisablePolicy
+from prynt_relay.store import SecretBox, Store
+from prynt_relay.store.lock import StateFolder
+from prynt_relay.telemetry.metrics import Metrics
+from prynt_relay.telemetry.server import MetricsServer
+from prynt_relay.transport.resolver import Lookup
+from prynt_relay.transport.sender import Sender
+from prynt_relay.webhooks.changes import Changes
+from prynt_relay.webhooks.endpoint import EndpointRules
+from prynt_relay.webhooks.fields import FieldRules
+from prynt_relay.webhooks.filters import FilterError, Filters
+from prynt_relay.webhooks.registry import Registry
+from prynt_relay.webhooks.resending import Resending
+
+_log = structlog.get_logger(__name__)
+
+DATABASE_FILE: Final = "relay.db"
+DRAIN_MARGIN_S: Final = 2.0
+"""What a drain may take beyond the delivery time-out: reading bodies, answering publishers."""
+
+
+class Relay:
+    """One daemon. `start`, then `run` until `stop` is called or something failed, then `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        lookup: Lookup | None = None,
+        intake_fd: int | None = None,
+    ) -> None:
+        """`lookup` replaces name resolution; `intake_fd` is a socket that systemd listens on."""
+        self.config = config
+        self.clock = clock or SystemClock()
+        self._random_bytes = random_bytes
+        self._lookup = lookup
+        self._intake_fd = intake_fd
+        self.supervisor = Supervisor()
+        self.event_types = (*EVENT_TYPES, *config.extra_event_types)
+        self.metrics = Metrics(self.event_types, per_webhook_limit=config.metrics.per_webhook_limit)
+        self._folder: StateFolder | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Open everything and begin to work; raises a RelayError where that can't be."""
+        config = self.config
+        self._folder = StateFolder(config.state_dir)
+        try:
+            await self._open_store()
+            await self._load_webhooks()
+            self._wire()
+            await self._begin()
+        except BaseException:
+            await self.stop()
+            raise
+
+    # --- opening
+
+    async def _open_store(self) -> None:
+        config = self.config
+        observer = StoreObserver(self.metrics)
+        self._observer = observer
+        self.store = await Store.open(
+            config.state_dir / DATABASE_FILE,
+            clock=self.clock,
+            api_version=config.api_version,
+            event_source=config.event_source,
+            dedup_window_s=config.intake.dedup_window_s,
+            secret_box=SecretBox(config.encryption_keys, self._random_bytes),
+            random_bytes=self._random_bytes,
+            observer=observer,
+        )
+        self.clock.not_before(self.store.alive_schedule_ms)
+        if not config.encryption_keys:
+            _log.warning(
+                "signing secrets are stored in clear; set encryption_keys",
+                action="secrets_in_clear",
+            )
+        self.sender = Sender(
+            config.egress,
+            timeout_s=config.delivery.timeout_s,
+            clock=self.clock,
+            lookup=self._lookup,
+        )
+
+    async def _load_webhooks(self) -> None:
+        webhooks = await self.store.webhooks()
+        health = excused(webhooks, clock=self.clock, alive_ms=self.store.alive_schedule_ms)
+        for row, value in health.items():
+            self.store.update_webhook(row, health=value)
+        await self.store.heartbeat(self.clock.schedule_ms())
+        self.filters = Filters(
+            api_version=self.config.api_version, clock=self.clock, on_failure=_filter_failed
+        )
+        self.registry = Registry(matches=self.filters.matching)
+        for webhook in webhooks:
+            # The same picture as before is the same revision; another version makes a new one.
+            revision_row = await self.store.set_revision(webhook.row, self.sender.template(webhook))
+            self.registry.put(
+                replace(
+                    webhook,
+                    revision_row=revision_row,
+                    health=health.get(webhook.row, webhook.health),
+                )
+            )
+
+    def _wire(self) -> None:
+        config = self.config
+        delivery = config.delivery
+        live = LiveWebhooks(self.registry)
+        counts = AttemptCounts(self.metrics)
+        self.dispatcher = Dispatcher(
+            clock=self.clock,
+            store=self.store,
+            sender=self.sender,
+            webhooks=live,
+            concurrency=delivery.concurrency,
+            concurrency_per_webhook=delivery.concurrency_per_webhook,
+            retry_schedule_s=delivery.retry_schedule_s,
+            disable_after_s=delivery.disable_after_s,
+            on_attempt=(counts.ended,),
+            on_settled=(counts.settled,),
+        )
+        self._observer.changed = self.dispatcher.storage_changed
+        self.outbox = OutboxSender(
+            StoreOutbox(self.store),
+            self.clock,
+            config.email,
+            counter=self.metrics,
+            ca_file=config.egress.ca_file,
+        )
+        self.changes = live.changes = Changes(
+            registry=self.registry,
+            store=self.store,
+            dispatch=self.dispatcher,
+            transport=self.sender,
+            rules=FieldRules(
+                endpoint=EndpointRules(
+                    allow_http=config.egress.allow_http,
+                    allow_addresses=config.egress.allow_addresses,
+                ),
+                event_types=self.event_types,
+                check_filter=self.filters.check,
+            ),
+            mails=HealthMails(
+                sender=lambda: self.config.email.sender,
+                policy=DisablePolicy(delivery.disable_after_s),
+                clock=self.clock,
+                wake=self.outbox.wake,
+            ),
+            clock=self.clock,
+            random_bytes=self._random_bytes,
+        )
+        self.resending = Resending(
+            registry=self.registry,
+            store=self.store,
+            dispatch=self.dispatcher,
+            conversions=self.changes.conversions,
+        )
+        self.acceptor = Acceptor(
+            parser=EventParser(
+                event_types=self.event_types,
+                api_version=config.api_version,
+                max_payload=config.intake.max_payload,
+            ),
+            registry=self.registry,
+            store=self.store,
+            dispatcher=self.dispatcher,
+            metrics=self.metrics,
+        )
+        self.intake = IntakeServer(
+            self.acceptor,
+            path=config.intake.socket,
+            mode=config.intake.socket_mode,
+            inherited_fd=self._intake_fd,
+        )
+        self.metrics_server = MetricsServer(
+            self.metrics, config.metrics.listen.host, config.metrics.listen.port
+        )
+        self.housekeeping = Housekeeping(self)
+
+    async def _begin(self) -> None:
+        webhooks: list[Webhook] = list(self.registry)
+        self.dispatcher.start(webhooks, await self.store.earliest_due())
+        self.changes.conversions.resume(await self.store.bulk_jobs())
+        self.housekeeping.start(self.supervisor)
+        self.supervisor.start("outbox", self.outbox.run())
+        await self.metrics_server.start()
+        await self.intake.start()
+
+    # --- life
+
+    @property
+    def ready(self) -> dict[str, bool]:
+        """What readiness means: publishers are accepted and what they send can be stored."""
+        return {
+            "intake": not self._stopping and self.intake.accepting,
+            "storage": self.store.available and not self.store.fatal.done(),
+        }
+
+    async def failed(self) -> str:
+        """Return why the daemon can't go on, once it can't."""
+        failed = self.supervisor.failed
+
+        def give_up(fatal: asyncio.Future[None]) -> None:
+            if not fatal.cancelled():
+                self.supervisor.fail(str(fatal.exception()))
+
+        self.store.fatal.add_done_callback(give_up)
+        return await asyncio.shield(failed)
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take nothing new, finish what is in flight for up to `drain_s`, write it, close.
+
+        The default is the delivery time-out. Works from any point that `start` had reached, and
+        twice.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        if drain_s is None:
+            drain_s = self.config.delivery.timeout_s + DRAIN_MARGIN_S
+        await self._stop_taking_in(drain_s)
+        if hasattr(self, "changes"):
+            await self.changes.finish()
+        await self.supervisor.stop()
+        if hasattr(self, "sender"):
+            await self.sender.close()
+        if hasattr(self, "store"):
+            if self.store.available:
+                await self.store.heartbeat(self.clock.schedule_ms())
+            await self.store.close()
+        if hasattr(self, "metrics_server"):
+            await self.metrics_server.stop()
+        if self._folder is not None:
+            self._folder.release()
+
+    async def _stop_taking_in(self, drain_s: float) -> None:
+        if not hasattr(self, "intake"):
+            return
+        self.intake.quiesce()
+        cut_off = await self.dispatcher.stop(drain_s)
+        if cut_off:
+            _log.warning(
+                "attempts were cut off; they are made again after the next start",
+                action="attempts_cut_off",
+                count=cut_off,
+            )
+        self.acceptor.close()
+        await self.intake.stop(DRAIN_MARGIN_S)
+
+
+def _filter_failed(webhook: Webhook, error: FilterError) -> None:
+    _log.warning(
+        "a filter failed on an event, which is not sent to its webhook",
+        action="filter_failed",
+        webhook_id=webhook.id,
+        error=str(error),
+    )
