@@ -53,7 +53,8 @@ def failure(error: Exception, host: str) -> Verdict:
     causes = list(_causes(error))
     for kind, verdict in _KINDS:
         for cause in causes:
-            if isinstance(cause, kind):
+            # aiohttp's wrappers pass for TLS errors without having their details.
+            if isinstance(cause, kind) and not isinstance(cause, aiohttp.ClientSSLError):
                 return verdict(cause, host)
     numbers = {number for cause in causes for number in _error_numbers(cause)}
     if numbers:

@@ -90,7 +90,7 @@ class Sender:
         The deadline covers resolving, connecting, TLS and sending, up to the response's headers.
         """
         timeout_s = webhook.timeout_s or self._timeout_s
-        attempt = _Attempt(self._clock.wall_ms(), self._loop.time(), timeout_s)
+        attempt = _Attempt(self._clock, self._loop.time() + timeout_s)
         exchange: Exchange | None = None
         try:
             endpoint = self._endpoints.get(webhook)
@@ -135,6 +135,7 @@ class Sender:
         return endpoint.head(format, event, signed, len(body)) + body
 
     async def _answered(self, attempt: "_Attempt", exchange: Exchange) -> AttemptResult:
+        duration_s = attempt.lasted_s()
         now = self._loop.time()
         status = exchange.message.code
         success = 200 <= status < 300
@@ -153,8 +154,8 @@ class Sender:
         return AttemptResult(
             Outcome.SUCCESS if success else Outcome.HTTP_ERROR,
             attempt.started_at_ms,
-            int((now - attempt.started) * 1000),
-            self._loop.time() - attempt.started,
+            round(duration_s * 1000),
+            attempt.lasted_s(),
             attempt.signature,
             status,
             None if success else outcomes.status_text(status, attempt.host),
@@ -165,11 +166,11 @@ class Sender:
 
     def _failed(self, attempt: "_Attempt", verdict: outcomes.Verdict) -> AttemptResult:
         outcome, text = verdict
-        slot_s = self._loop.time() - attempt.started
+        slot_s = attempt.lasted_s()
         return AttemptResult(
             outcome,
             attempt.started_at_ms,
-            int(slot_s * 1000),
+            round(slot_s * 1000),
             slot_s,
             attempt.signature,
             error=text,
@@ -177,13 +178,18 @@ class Sender:
 
 
 class _Attempt:
-    """What is known of an attempt under way."""
+    """What is known of an attempt under way; `deadline` is in the loop's time."""
 
-    __slots__ = ("deadline", "host", "signature", "started", "started_at_ms")
+    __slots__ = ("_monotonic", "_started", "deadline", "host", "signature", "started_at_ms")
 
-    def __init__(self, started_at_ms: int, started: float, timeout_s: float) -> None:
-        self.started_at_ms = started_at_ms
-        self.started = started
-        self.deadline = started + timeout_s
+    def __init__(self, clock: Clock, deadline: float) -> None:
+        self.started_at_ms = clock.wall_ms()
+        self.deadline = deadline
         self.host = "the receiver"
         self.signature = b""
+        self._monotonic = clock.monotonic
+        self._started = clock.monotonic()
+
+    def lasted_s(self) -> float:
+        """Seconds since the attempt began."""
+        return self._monotonic() - self._started
