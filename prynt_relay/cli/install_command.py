@@ -5,19 +5,16 @@ from pathlib import Path
 
 import click
 
-from prynt_relay.cli.failures import CommandError
-from prynt_relay.cli.options import examples
 from prynt_relay.errors import RelayError
 from prynt_relay.ops import files, install
 
 
 @click.command(
     "install",
-    epilog=examples(
-        "/opt/prynt-relay/0.1.0/bin/prynt-relay install",
-        "prynt-relay install --prefix /srv/prynt-relay",
-        "prynt-relay install --root debian/prynt-relay",
-    ),
+    epilog="\b\nExamples:\n"
+    "  /opt/prynt-relay/0.1.0/bin/prynt-relay install\n"
+    "  prynt-relay install --prefix /srv/prynt-relay\n"
+    "  prynt-relay install --root debian/prynt-relay",
 )
 @click.option(
     "--prefix",
@@ -41,21 +38,22 @@ def install_command(prefix: Path, root: Path) -> None:
     """
     live = root == Path("/")
     if live and os.geteuid() != 0:
-        raise CommandError(
+        raise click.ClickException(
             "installing takes root: run it with sudo, or with --root FOLDER to look at what it does"
         )
     try:
         environment = install.current_environment()
-        install.check_reachable(environment)
+        if live:
+            install.check_reachable(environment)
         for line in install.put_in_place(files.checked_prefix(prefix), root, environment):
             click.echo(line)
         if live:
             for line in install.apply():
                 click.echo(line)
     except RelayError as error:
-        raise CommandError(str(error)) from error
+        raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error.filename or prefix}: {error.strerror}") from error
+        raise click.ClickException(f"{error.filename or prefix}: {error.strerror}") from error
     if live:
         click.echo(
             "\nTo start it, now and at every boot:\n"

@@ -5,8 +5,6 @@ from typing import Final
 
 import click
 
-from prynt_relay.cli.failures import CommandError
-from prynt_relay.cli.options import examples
 from prynt_relay.errors import RelayError
 from prynt_relay.ops import files
 
@@ -27,11 +25,9 @@ _WHAT: Final = {
     "print",
     epilog="\b\nWhat there is:\n"
     + "\n".join(f"  {name:10} {text}" for name, text in _WHAT.items())
-    + "\n\n"
-    + examples(
-        "prynt-relay print alerts > /etc/prometheus/prynt-relay-alerts.yml",
-        "prynt-relay print unit --prefix /srv/prynt-relay",
-    ),
+    + "\n\n\b\nExamples:\n"
+    "  prynt-relay print alerts > /etc/prometheus/prynt-relay-alerts.yml\n"
+    "  prynt-relay print unit --prefix /srv/prynt-relay",
 )
 @click.argument("name", type=click.Choice(list(_WHAT)), metavar="WHAT")
 @click.option(
@@ -52,4 +48,4 @@ def print_file(name: str, prefix: Path) -> None:
         else:
             click.echo(files.text(name, files.checked_prefix(prefix)), nl=False)
     except RelayError as error:
-        raise CommandError(str(error)) from error
+        raise click.ClickException(str(error)) from error

@@ -21,6 +21,7 @@ CACHE_VARIABLE: Final = "PRYNT_RELAY_NSPAWN_CACHE"
 
 PACKAGES: Final = (
     "ca-certificates",
+    "curl",
     "dbus",
     "iproute2",
     "man-db",

@@ -1,0 +1,120 @@
+"""What docs/operations.md tells operators to do, done on a machine.
+
+The tests share one machine and run in their order.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from prynt_relay.ops import files
+from prynt_relay.version import __version__
+from tests.docs_blocks import docs_story
+from tests.system.machine import (
+    CONFIG_FILE,
+    NEXT_VERSION,
+    STATE,
+    Machine,
+    installed_machine,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with installed_machine(tmp_path_factory.mktemp("manual")) as machine:
+        machine.configure()
+        machine.subscribe()
+        yield machine
+
+
+def test_the_mail_test_reports_the_servers_answer(machine: Machine) -> None:
+    """The documented mail test runs as the service does and says how it went: nobody listens."""
+    good = machine.container.read(CONFIG_FILE)
+    mail = (
+        '\n[email]\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\nrecipients = ["a@example.com"]\n'
+    )
+    machine.container.write(CONFIG_FILE, good + mail)
+    (block,) = docs_story("operations-test-email")
+    done = machine.run(
+        *("env", "PATH=/usr/local/bin:/usr/bin:/bin", "sh", "-c", block.text), check=False
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stdout + done.stderr
+    machine.container.write(CONFIG_FILE, good)
+
+
+def test_a_drop_in_is_honoured(machine: Machine) -> None:
+    """A limit set in a drop-in, as documented, is in force and survives another install."""
+    machine.story(docs_story("operations-drop-in"))
+    machine.run("/usr/local/bin/prynt-relay", "install")
+    assert machine.show("MemoryMax") == str(1024**3)
+
+
+def test_rules_scrape_job_and_dashboard_come_from_the_installation(machine: Machine) -> None:
+    """The documented commands write what the checkout has."""
+    machine.story(docs_story("operations-monitoring"))
+    for name in ("alerts", "scrape"):
+        text = machine.container.read(f"/etc/prometheus/prynt-relay-{name}.yml")
+        assert text == files.text(name)
+    assert json.loads(machine.container.read("/etc/prometheus/prynt-relay-dashboard.json"))
+    metrics = machine.run("curl", "--fail", "--silent", "http://127.0.0.1:9420/metrics").stdout
+    assert "process_start_time_seconds" in metrics
+
+
+def test_the_man_pages_are_found(machine: Machine) -> None:
+    """`man prynt-relay` shows the page of the installed version."""
+    page = machine.run("env", "MANPAGER=cat", "MANPATH=/usr/local/share/man", "man", "prynt-relay")
+    assert "durable webhook sender" in page.stdout
+
+
+def test_a_backup_is_restored(machine: Machine) -> None:
+    """The documented backup and restore bring back every event, and send nothing again."""
+    (before,) = machine.publish({"eventType": "visitor.new", "data": {"when": "before"}})
+    machine.wait_received({before["eventId"]})
+    machine.wait_settled(before["eventId"])
+    machine.story(docs_story("operations-backup"))
+    (after,) = machine.publish({"eventType": "visitor.new", "data": {"when": "after"}})
+    machine.wait_received({after["eventId"]})
+    sent = len(machine.received())
+    machine.story(docs_story("operations-restore"))
+    machine.wait_active()
+    known = {event["eventId"] for event in machine.prynt("events", "list")["data"]}
+    assert before["eventId"] in known
+    assert after["eventId"] not in known
+    (answer,) = machine.publish({"eventType": "visitor.new", "data": {"when": "restored"}})
+    machine.wait_received({answer["eventId"]})
+    assert len(machine.received()) == sent + 1
+
+
+def test_an_upgrade_and_a_rollback_lose_nothing(machine: Machine) -> None:
+    """The documented upgrade runs the new version, the rollback the old one, with the same data."""
+    assert docs_story("operations-upgrade")[0].text.startswith(f"version={NEXT_VERSION}\n")
+    assert docs_story("operations-rollback")[0].text.startswith(f"version={__version__}\n")
+    ids = set()
+    for story, version in (
+        (docs_story("operations-upgrade"), NEXT_VERSION),
+        (docs_story("operations-rollback"), __version__),
+    ):
+        machine.story(story)
+        pid = machine.wait_active()
+        running = machine.run("readlink", "-f", "/opt/prynt-relay/current").stdout.strip()
+        assert running == f"/opt/prynt-relay/{version}"
+        argv = machine.container.read(f"/proc/{pid}/cmdline")
+        assert argv.startswith(f"/opt/prynt-relay/{version}/bin/python")
+        (answer,) = machine.publish({"eventType": "visitor.new", "data": {"version": version}})
+        ids.add(answer["eventId"])
+        machine.wait_received(ids)
+    known = {event["eventId"] for event in machine.prynt("events", "list")["data"]}
+    assert ids <= known
+
+
+def test_removing_leaves_only_what_is_documented(machine: Machine) -> None:
+    """The documented removal leaves state and configuration, and nothing that runs."""
+    machine.story(docs_story("operations-remove"))
+    assert machine.show("LoadState") == "not-found"
+    assert machine.run("ls", f"{STATE}/relay.db").stdout
+    assert machine.run("test", "-e", "/opt/prynt-relay", check=False).returncode == 1
+    assert machine.run("systemctl", "--failed", "--quiet").stdout == ""
