@@ -122,10 +122,10 @@ class SQLiteGuard(Guard):
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # the block or the commit failed
+                self._connection.execute("ROLLBACK")
 
     def forget(self, key: str) -> None:
         """Forget `key`."""
