@@ -12,6 +12,7 @@ from prynt_relay.clock import Clock, SystemClock
 from prynt_relay.config.settings import Config
 from prynt_relay.daemon.housekeeping import Housekeeping
 from prynt_relay.daemon.mails import HealthMails
+from prynt_relay.daemon.reloading import reload
 from prynt_relay.daemon.rooms import (
     AttemptCounts,
     LiveWebhooks,
@@ -228,6 +229,10 @@ class Relay:
             "intake": not self._stopping and self.intake.accepting,
             "storage": self.store.available and not self.store.fatal.done(),
         }
+
+    def reload(self, config: Config) -> None:
+        """Put what can be changed of a new configuration into force."""
+        reload(self, config)
 
     async def failed(self) -> str:
         """Return why the daemon can't go on, once it can't."""

@@ -1,6 +1,7 @@
 """The dispatcher: takes what is due through its slots to the transport and settles the result."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -80,7 +81,7 @@ class Dispatcher:
         """Start nothing new, let what is in flight finish for up to `drain_s`, then cut it off.
 
         Returns how many attempts were cut off; they don't count and are made again after the
-        next start. Waits until what did finish is on disk.
+        next start. Waits until what did finish is on disk, if the disk takes it.
         """
         self._running = False
         if self._timer is not None:
@@ -94,7 +95,10 @@ class Dispatcher:
             await asyncio.gather(*pending, return_exceptions=True)
         else:
             pending = set()
-        await self._settling.idle()
+        with contextlib.suppress(TimeoutError):
+            # With the disk full the results can't be recorded: those attempts are made again.
+            async with asyncio.timeout(None if self._store.available else 0):
+                await self._settling.idle()
         return len(pending)
 
     # --- what comes in
@@ -156,6 +160,22 @@ class Dispatcher:
         turn = self._turns.get(row)
         if turn is not None:
             self._pause(turn)
+
+    def reconfigure(
+        self,
+        *,
+        concurrency: int,
+        concurrency_per_webhook: int,
+        retry_schedule_s: Sequence[float],
+        disable_after_s: float,
+    ) -> None:
+        """Use other settings from the next attempt on."""
+        self._slots.resize(concurrency, concurrency_per_webhook)
+        self._most_unsettled = 4 * concurrency
+        self._consequences = Consequences(
+            retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
+        )
+        self._pump()
 
     def storage_changed(self) -> None:
         """The store became available or unavailable."""

@@ -73,13 +73,9 @@ class Slots:
     """The slots, and the lines in front of them."""
 
     def __init__(self, total: int, per_webhook: int) -> None:
-        self.total = total
-        self.per_webhook = per_webhook
         self.taken = 0
         self._taken_by = [0, 0, 0]
-        # At least one slot for everybody, also where only a few exist in all.
-        self._untrusted_limit = max(total - total // 4, 1)
-        self._slow_limit = max(total // 4, 1)
+        self.resize(total, per_webhook)
         self._first: deque[Turn] = deque()
         self._second: deque[Turn] = deque()
         # Bounded, like the lines, by the number of webhooks: each stands in one place at most.
@@ -87,6 +83,14 @@ class Slots:
             Standing.UNTRIED: deque(),
             Standing.SLOW: deque(),
         }
+
+    def resize(self, total: int, per_webhook: int) -> None:
+        """Change how many slots there are; what is taken beyond that is given back in time."""
+        self.total = total
+        self.per_webhook = per_webhook
+        # At least one slot for everybody, also where only a few exist in all.
+        self._untrusted_limit = max(total - total // 4, 1)
+        self._slow_limit = max(total // 4, 1)
 
     def join(self, turn: Turn) -> None:
         """A webhook got something to send; harmless if it stands in a line already."""
@@ -112,7 +116,7 @@ class Slots:
         while line := self._first or self._second:
             turn = line.popleft()
             turn.line = None
-            if not turn.lane.ready or turn.held >= int(turn.allowance):
+            if not turn.lane.ready or turn.held >= min(int(turn.allowance), self.per_webhook):
                 # Joins again when something becomes ready or one of its slots comes back.
                 continue
             if not self._admits(turn):

@@ -79,6 +79,10 @@ class Sender:
         await self._pool.close()
         await self._resolver.close()
 
+    def set_timeout(self, timeout_s: float) -> None:
+        """Use another time-out for webhooks without one of their own, from the next attempt on."""
+        self._timeout_s = timeout_s
+
     @staticmethod
     def template(webhook: Webhook) -> str:
         """Return the picture of this webhook's requests that the log keeps."""
