@@ -88,7 +88,10 @@ class ApiClient:
         return self._ask(method, path, None, content)
 
     def rows(self, path: str, params: Params, limit: int, cursor: str | None = None) -> Answer:
-        """Follow the cursors of a list until `limit` rows; one page's text stays as it came."""
+        """Follow the cursors of a list until `limit` rows; one page's text stays as it came.
+
+        A page may be short, even empty, and have a cursor: the search goes on there.
+        """
         rows: list[Any] = []
         while True:
             page_size = min(limit - len(rows), _MAX_PAGE)
@@ -100,7 +103,7 @@ class ApiClient:
             if not rows and (cursor is None or len(page["data"]) >= limit):
                 return answer
             rows += page["data"]
-            if cursor is None or len(rows) >= limit or not page["data"]:
+            if cursor is None or len(rows) >= limit:
                 merged = {"data": rows[:limit], "nextCursor": cursor}
                 return Answer(answer.status, json.dumps(merged, ensure_ascii=False), merged)
 
@@ -203,6 +206,8 @@ class ApiClient:
 def _told(problem: dict[str, Any]) -> str:
     """Say a problem document (RFC 9457) in one line, with the fields that it names."""
     told = str(problem.get("detail") or problem.get("title") or problem.get("code")).rstrip(".")
+    if isinstance(problem.get("index"), int):
+        told += f" (event {problem['index'] + 1} of the batch)"
     faults = problem.get("errors")
     for fault in faults if isinstance(faults, list) else []:
         if isinstance(fault, dict):
@@ -236,5 +241,5 @@ def iterate_rows(client: ApiClient, path: str, params: Params, most: int) -> Ite
         page = client.get(path, {**params, "limit": min(left, _MAX_PAGE), "cursor": cursor}).value
         yield from page["data"]
         cursor, left = page["nextCursor"], left - len(page["data"])
-        if cursor is None or not page["data"]:
+        if cursor is None:
             return

@@ -1,5 +1,6 @@
 """`prynt webhooks deliveries`, `inspect` and `retry`."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -7,7 +8,13 @@ import click
 from prynt_relay.cli.prynt.api_client import iterate_rows, path_of
 from prynt_relay.cli.prynt.attempt_view import show_delivery
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
-from prynt_relay.cli.prynt.identifiers import DELIVERY, EVENT_TYPE, WEBHOOK, WEBHOOK_OR_DELIVERY
+from prynt_relay.cli.prynt.identifiers import (
+    DELIVERY,
+    EVENT,
+    EVENT_TYPE,
+    WEBHOOK,
+    WEBHOOK_OR_DELIVERY,
+)
 from prynt_relay.cli.prynt.list_options import list_options, tell_of_more, window_options
 from prynt_relay.cli.prynt.options import examples, yes_option
 from prynt_relay.cli.prynt.session import Session, with_session
@@ -29,6 +36,7 @@ _COUNTED: Final = 1000  # counting goes through lists; a person needs no more to
 @click.option(
     "--type", "--event", "event_type", type=EVENT_TYPE, metavar="TYPE", help="Only of this type."
 )
+@click.option("--event-id", type=EVENT, metavar="EVENT", help="Only of this event.")
 @window_options
 @list_options()
 @with_session
@@ -37,6 +45,7 @@ def deliveries(
     webhook: str | None,
     state: str | None,
     event_type: str | None,
+    event_id: str | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -44,7 +53,13 @@ def deliveries(
 ) -> None:
     """List a webhook's deliveries, or all webhooks', the newest first."""
     path = path_of("webhooks", webhook, "deliveries") if webhook else path_of("deliveries")
-    params = {"state": state, "eventType": event_type, "since": since, "until": until}
+    params = {
+        "state": state,
+        "eventType": event_type,
+        "eventId": event_id,
+        "since": since,
+        "until": until,
+    }
     answer = session.client.rows(path, params, limit, cursor)
     if session.json:
         session.print_json(answer)
@@ -82,6 +97,7 @@ def inspect(session: Session, delivery: str, *, show_signature: bool) -> None:
 @click.option(
     "--since", metavar="WHEN", help="Of a webhook: what came in from then on; 24h, or ISO 8601."
 )
+@click.option("--until", metavar="WHEN", help="Of a webhook: and before then. [default: now]")
 @click.option(
     "--state",
     "states",
@@ -92,21 +108,28 @@ def inspect(session: Session, delivery: str, *, show_signature: bool) -> None:
 @yes_option
 @with_session
 def retry(
-    session: Session, target: str, since: str | None, states: tuple[str, ...], *, yes: bool
+    session: Session,
+    target: str,
+    since: str | None,
+    until: str | None,
+    states: tuple[str, ...],
+    *,
+    yes: bool,
 ) -> None:
     """Send again: one delivery, or what a webhook failed to get since some time."""
     if target.startswith("del_"):
-        if since or states:
-            raise click.UsageError("--since and --state are for a webhook; this is one delivery")
+        if since or until or states:
+            raise click.UsageError("--since, --until and --state are for a webhook's deliveries")
         answer = session.client.send("POST", path_of("deliveries", target, "retry"))
         text = f"{target} is being sent again: prynt webhooks inspect {target} shows how it went"
     else:
         if since is None:
             raise click.UsageError("name the window: --since 24h")
+        window = {"since": since, **({"until": until} if until else {})}
         if not yes and session.asks():
-            question = _question(session, target, since, states or _RETRIED)
+            question = _question(session, target, window, states or _RETRIED)
             session.may_go_on(question, yes=not question)
-        body = {"since": since, **({"states": list(states)} if states else {})}
+        body = {**window, **({"states": list(states)} if states else {})}
         answer = session.client.send("POST", path_of("webhooks", target, "retry"), body)
         count = answer.value["scheduled"]
         text = f"{count:,} {'delivery is' if count == 1 else 'deliveries are'} being sent again"
@@ -116,12 +139,14 @@ def retry(
         session.terminal.say(text)
 
 
-def _question(session: Session, webhook: str, since: str, states: tuple[str, ...]) -> str:
+def _question(
+    session: Session, webhook: str, window: Mapping[str, str], states: tuple[str, ...]
+) -> str:
     """Count what would be sent, up to a bound, for a person to decide; empty where it's nothing."""
     path = path_of("webhooks", webhook, "deliveries")
     count, more = 0, ""
     for state in states:
-        params = {"state": state, "since": since}
+        params = {"state": state, **window}
         rows = list(iterate_rows(session.client, path, params, _COUNTED + 1))
         count += sum(1 for row in rows if state != "scheduled" or row["attemptCount"] > 0)
         more = "or more " if len(rows) > _COUNTED else more

@@ -29,6 +29,7 @@ class Sample(NamedTuple):
     """A request that is ready to be sent."""
 
     event_id: str
+    event_type: str
     body: bytes
     headers: dict[str, str]
 
@@ -55,7 +56,7 @@ def sample_request(event_type: str, data: str, secret: str, now_s: float) -> Sam
         "X-Prynt-Timestamp": str(int(now_s)),
         "X-Prynt-Signature": sign(secret, int(now_s), body),
     }
-    return Sample(event_id, body, headers)
+    return Sample(event_id, event_type, body, headers)
 
 
 def check_url(url: str) -> SplitResult:
@@ -140,6 +141,8 @@ def send_sample(url: str, sample: Sample, timeout_s: float = TIMEOUT_S) -> dict[
         outcome, error = _failed(exchange.failure, timeout_s)
     started = datetime.fromtimestamp(started_s, UTC).isoformat(timespec="milliseconds")
     return {
+        "eventId": sample.event_id,
+        "eventType": sample.event_type,
         "number": 1,
         "trigger": "test",
         "startedAt": started.replace("+00:00", "Z"),

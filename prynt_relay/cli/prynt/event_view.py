@@ -40,5 +40,9 @@ def show_event(terminal: Terminal, text: str, event: Mapping[str, Any]) -> None:
     deliveries = event["deliveries"]
     if deliveries:
         list_deliveries(terminal, deliveries, of_all=True)
+        count = event.get("deliveryCount", len(deliveries))
+        if count > len(deliveries):
+            more = f"prynt webhooks deliveries --event-id {event['eventId']} --limit {count}"
+            terminal.notice(f"These are {len(deliveries):,} of {count:,}: {more}")
     else:
         terminal.say(Cell("It went to no webhook: none was subscribed to it.", "dim"))

@@ -27,8 +27,10 @@ class LazyGroup(click.Group):
         """Import and return a subcommand."""
         if cmd_name not in self.subcommands:
             return None
-        module, _, attribute = self.subcommands[cmd_name][0].partition(":")
+        place, short_help = self.subcommands[cmd_name]
+        module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        command.short_help = short_help  # for completion
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

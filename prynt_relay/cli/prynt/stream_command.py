@@ -74,8 +74,9 @@ def _show(session: Session, event: StreamEvent, hosts: _Hosts, *, of_all: bool) 
         else:
             attempt = json.loads(event.data)
             webhook = attempt["webhookId"]
-            where = f"{hosts.of(webhook)} {webhook}" if of_all else hosts.of(webhook)
-            show_attempt(session.terminal, attempt, where)
+            show_attempt(
+                session.terminal, attempt, hosts.of(webhook), whose=webhook if of_all else ""
+            )
 
 
 def _gap(text: str) -> str:

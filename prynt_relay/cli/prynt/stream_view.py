@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from prynt_relay.cli.prynt.delivery_view import SHORT_OUTCOMES
+from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.moments import clock_time, milliseconds, parse_moment, rough
 from prynt_relay.cli.prynt.terminal import Cell, Terminal, cut
 
@@ -12,44 +13,72 @@ _LEAST_ADDRESS: Final = 24
 
 
 def show_attempt(
-    terminal: Terminal, attempt: Mapping[str, Any], where: str, *, stream: bool = True
+    terminal: Terminal, attempt: Mapping[str, Any], where: str, *, whose: str = ""
 ) -> None:
-    """Print an attempt; `where` is the receiver's address as far as it may be shown."""
-    time_of_day = clock_time(attempt["startedAt"]) + "  " if stream else ""
-    event_id = attempt["eventId"]
-    event = f" [{event_id}]" if event_id else ""
+    """Print an attempt of a stream.
+
+    `where` is the receiver's address as far as it may be shown, `whose` the webhook, where that
+    isn't clear.
+    """
+    time_of_day = clock_time(attempt["startedAt"]) + "  "
+    details = (f" {whose}" if whose else "") + _which(attempt)
+    _sent(terminal, time_of_day, attempt, details)
+    _answered(terminal, time_of_day, attempt, where)
+
+
+def show_test(terminal: Terminal, attempt: Mapping[str, Any], where: str) -> None:
+    """Print an attempt that the command itself asked for, without its time of day."""
+    _sent(terminal, "", attempt, "")
+    _answered(terminal, "", attempt, where)
+
+
+def _sent(terminal: Terminal, time_of_day: str, attempt: Mapping[str, Any], details: str) -> None:
     terminal.say(
         Cell(time_of_day, "dim"),
         Cell("--> ", "dim"),
         Cell(attempt["eventType"], "bold"),
-        event,
-        Cell(_which(attempt) if stream else "", "dim"),
+        _event(attempt),
+        Cell(details, "dim"),
     )
+
+
+def _event(attempt: Mapping[str, Any]) -> str:
+    return f" [{attempt['eventId']}]" if attempt["eventId"] else ""
+
+
+def _answered(terminal: Terminal, time_of_day: str, attempt: Mapping[str, Any], where: str) -> None:
+    event = _event(attempt)
     outcome, status = attempt["outcome"], attempt.get("status")
     style = "green" if outcome == "success" else "red"
     duration, retry = " " + milliseconds(attempt["durationMs"]), _retry(attempt)
     label = str(status) if status is not None else outcome
     taken = len(f"{time_of_day}<-- [] POST {event}{retry}")
+    where = safe_line(where)
     # The address gives way first, then the duration, then the failure's long name.
-    if taken + len(label + duration) + _LEAST_ADDRESS > terminal.out.width:
+    taken += min(len(where), _LEAST_ADDRESS)
+    if taken + len(label + duration) > terminal.out.width:
         duration = ""
-        where = where.removeprefix("https://")
-        if taken + len(label) + _LEAST_ADDRESS > terminal.out.width:
+        if taken + len(label) > terminal.out.width:
             label = SHORT_OUTCOMES.get(label, label)
     terminal.say(
         Cell(time_of_day, "dim"),
         Cell("<-- ", "dim"),
         Cell(f"[{label}]", style),
-        f" POST {cut(where, max(terminal.out.width - taken - len(label + duration), 8))}{event}",
+        f" POST {cut(where, _room(terminal, taken, label + duration, where))}{event}",
         Cell(duration, "dim"),
         Cell(retry, "yellow"),
     )
 
 
+def _room(terminal: Terminal, taken: int, rest: str, where: str) -> int:
+    """Return how many cells an address may have, of which `taken` counts the least already."""
+    return max(terminal.out.width - taken - len(rest), 0) + min(len(where), _LEAST_ADDRESS)
+
+
 def _which(attempt: Mapping[str, Any]) -> str:
     trigger, number = attempt.get("trigger", "schedule"), attempt.get("number", 1)
     by_hand = f", {trigger}" if trigger != "schedule" else ""
-    return f" attempt {number}{by_hand}" if number > 1 or by_hand else ""
+    return f" try {number}{by_hand}" if number > 1 or by_hand else ""
 
 
 def _retry(attempt: Mapping[str, Any]) -> str:
@@ -57,4 +86,4 @@ def _retry(attempt: Mapping[str, Any]) -> str:
     if not moment or attempt["outcome"] == "success":
         return ""
     wait_s = parse_moment(moment) - time.time()
-    return f" retry in {rough(max(wait_s, 0))}"
+    return f" retry in {rough(wait_s)}" if wait_s >= 1 else " retry now"

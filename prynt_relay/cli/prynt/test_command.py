@@ -15,7 +15,7 @@ from prynt_relay.cli.prynt.identifiers import EVENT_TYPE, WEBHOOK
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.signatures import made_up_secret
-from prynt_relay.cli.prynt.stream_view import show_attempt
+from prynt_relay.cli.prynt.stream_view import show_test
 from prynt_relay.model.catalogue import sample_data
 
 _DEFAULT_TYPE = "identification.complete"
@@ -92,17 +92,9 @@ def _direct(session: Session, url: str, event_type: str, secret: str | None) -> 
 
 
 def _show(session: Session, attempt: Mapping[str, Any], *, verbose: bool) -> None:
-    headers = {name.lower(): value for name, value in attempt["request"]["headers"].items()}
     response = attempt["response"]
-    show_attempt(
-        session.terminal,
-        {
-            **attempt,
-            "eventType": headers.get("x-prynt-event", "test"),
-            "eventId": headers.get("x-prynt-delivery", ""),
-            "status": response["status"] if response else None,
-        },
-        attempt["request"]["url"],
-        stream=False,
-    )
+    status = response["status"] if response else None
+    show_test(session.terminal, {**attempt, "status": status}, attempt["request"]["url"])
     show_exchange(session.terminal, attempt, request=verbose)
+    if "deliveryId" in attempt:
+        session.terminal.notice(f"In the log: prynt webhooks inspect {attempt['deliveryId']}")

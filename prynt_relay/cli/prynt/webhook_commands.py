@@ -124,6 +124,5 @@ def rotate_secret(session: Session, webhook: str, activate_in: str | None, *, ye
     terminal = session.terminal
     terminal.say(Cell(webhook, "bold"))
     show_secret(terminal, answer.value["signingSecret"])
-    activates = next((v for k, v in answer.value.items() if k.startswith("activ")), None)
-    if activates:
-        terminal.say(Cell(f"  {'Signs from':<16}", "dim"), exact(str(activates), time.time()))
+    active_from = exact(answer.value["activeFrom"], time.time())
+    terminal.say(Cell(f"  {'Signs from':<16}", "dim"), active_from)

@@ -18,12 +18,15 @@ _LABELS: Final = {
     "retrySchedule": "Retries",
     "auth": "Authentication",
     "headers": "Headers",
+    "secretRotatesAt": "New secret from",
     "failingSince": "Failing since",
     "disabledAt": "Disabled",
     "createdAt": "Created",
     "updatedAt": "Changed",
 }
-_MOMENTS: Final = frozenset({"failingSince", "disabledAt", "createdAt", "updatedAt"})
+_MOMENTS: Final = frozenset(
+    {"secretRotatesAt", "failingSince", "disabledAt", "createdAt", "updatedAt"}
+)
 _ELSEWHERE: Final = frozenset({"id", "enabled", "disabledReason", "signingSecret"})
 
 
@@ -84,6 +87,8 @@ def show_secret(terminal: Terminal, secret: str) -> None:
 def _plain(name: str, value: Any) -> str:
     if name == "retrySchedule":
         return ", ".join(map(str, value)) if value else "none"
+    if name == "auth":
+        return f"{value['type']}, as {value['username']}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {inner}" for key, inner in value.items())
     if isinstance(value, list):
