@@ -1,0 +1,227 @@
+"""`prynt-relay demo`: the daemon, two verifying receivers and a publisher, in one terminal."""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+from rich.console import Console
+from rich.text import Text
+
+from prynt_relay.config.settings import (
+    Api,
+    Config,
+    Delivery,
+    Egress,
+    Intake,
+    Listen,
+    Log,
+    Metrics,
+)
+from prynt_relay.daemon.relay import Relay
+from prynt_relay.model.catalogue import sample_data
+from prynt_relay.model.event import EVENT_TYPES
+from prynt_relay.model.webhook_input import WebhookInput
+from prynt_relay.receiver import WebhookError, verify
+from prynt_relay.telemetry import logs
+
+RETRY_SCHEDULE_S: Final = (3.0, 6.0)
+EVENT_EVERY_S: Final = 0.8
+WEIGHTS: Final = (10, 5, 3, 2, 2, 2, 3, 2, 1, 1, 1)
+"""How often each of the specification's types comes."""
+
+_console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+
+class DemoReceiver:
+    """An endpoint that verifies what comes; a flaky one refuses each event's first attempt."""
+
+    def __init__(self, name: str, counts: Counter[str], *, flaky: bool = False) -> None:
+        self.name = name
+        self.secret = ""
+        self._counts = counts
+        self._flaky = flaky
+        # The demo's events are few; the oldest are forgotten when it runs for long.
+        self._seen: dict[str, int] = {}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Verify, print, answer."""
+        body = await request.read()
+        try:
+            verify(body, request.headers, [self.secret])
+        except WebhookError as error:
+            self._counts["not verified"] += 1
+            _line("red", "refused", self.name, "", str(error))
+            return web.Response(status=401)
+        event = json.loads(body)
+        attempt = self._seen[event["eventId"]] = self._seen.get(event["eventId"], 0) + 1
+        if len(self._seen) > 10_000:
+            del self._seen[next(iter(self._seen))]
+        if self._flaky and attempt == 1:
+            self._counts["failed attempts"] += 1
+            delay = f"answered 503; the relay tries again in {RETRY_SCHEDULE_S[0]:.0f} s"
+            _line("yellow", "failed", self.name, event["eventType"], event["eventId"], delay)
+            return web.Response(status=503, text="try again later")
+        self._counts["delivered"] += 1
+        note = "signature verified" + (f", attempt {attempt}" if attempt > 1 else "")
+        _line("green", "delivered", self.name, event["eventType"], event["eventId"], note)
+        return web.Response(status=200)
+
+
+def run() -> int:
+    """Run until Ctrl-C; returns the exit code."""
+    logs.configure("error", "console")
+    with (
+        tempfile.TemporaryDirectory(prefix="prynt-relay-demo-") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(_demo(Path(folder)))
+
+
+async def _demo(folder: Path) -> int:
+    counts: Counter[str] = Counter()
+    steady = DemoReceiver("steady", counts)
+    flaky = DemoReceiver("flaky", counts, flaky=True)
+    server, port = await _serve_receivers(steady, flaky)
+    relay = Relay(_config(folder))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(relay.supervisor.handle_loop_exception)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await relay.start()
+    try:
+        base = f"http://127.0.0.1:{port}"
+        for receiver, events in ((steady, ("*",)), (flaky, ("verdict.block", "verdict.challenge"))):
+            _, receiver.secret = await relay.changes.create(
+                WebhookInput(
+                    url=f"{base}/{receiver.name}", events=events, description=receiver.name
+                )
+            )
+        _introduce(relay)
+        publisher = loop.create_task(_publish(relay, counts))
+        waits = [loop.create_task(stop.wait()), publisher, loop.create_task(relay.failed())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        failure = publisher.exception() if publisher.done() else None
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        if failure is not None:
+            raise failure
+    finally:
+        await relay.stop(1.0)
+        await server.cleanup()
+    _summarise(counts)
+    return 0 if stop.is_set() else 1
+
+
+def _config(folder: Path) -> Config:
+    return Config(
+        state_dir=folder / "state",
+        intake=Intake(socket=folder / "events.sock"),
+        delivery=Delivery(retry_schedule_s=RETRY_SCHEDULE_S),
+        egress=Egress(allow_http=True, allow_addresses=("127.0.0.0/8",)),
+        api=Api(listen=_listen(8420)),
+        metrics=Metrics(listen=_listen(9420)),
+        log=Log(level="error"),
+    )
+
+
+def _listen(port: int) -> Listen:
+    """The usual port, or any other where a daemon has it already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return Listen(host="127.0.0.1", port=port)
+    return Listen(host="127.0.0.1", port=0)
+
+
+async def _serve_receivers(*receivers: DemoReceiver) -> tuple[web.AppRunner, int]:
+    app = web.Application()
+    for receiver in receivers:
+        app.router.add_post(f"/{receiver.name}", receiver.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
+
+
+async def _publish(relay: Relay, counts: Counter[str]) -> None:
+    """Write events to the socket as an identification server would, and wait for each ack."""
+    rng = random.Random()  # noqa: S311 - variety, not secrecy
+    reader, writer = await asyncio.open_unix_connection(str(relay.config.intake.socket))
+    try:
+        while True:
+            event_type = rng.choices(EVENT_TYPES, WEIGHTS)[0]
+            line = json.dumps({"eventType": event_type, "data": sample_data(event_type, rng=rng)})
+            started = time.perf_counter()
+            writer.write(line.encode() + b"\n")
+            answer = json.loads(await reader.readline())
+            took_ms = (time.perf_counter() - started) * 1000
+            counts["events"] += 1
+            _line(
+                "cyan",
+                "event",
+                "socket",
+                event_type,
+                answer["eventId"],
+                f"on disk in {took_ms:.1f} ms",
+            )
+            await asyncio.sleep(EVENT_EVERY_S)
+    finally:
+        writer.close()
+
+
+def _introduce(relay: Relay) -> None:
+    api, metrics = relay.api_server.address, relay.metrics_server.address
+    key_file = relay.config.state_dir / "api-key"
+    first, second = RETRY_SCHEDULE_S
+    _console.print("[bold]prynt-relay demo[/bold]: one daemon, two webhooks, events every second.")
+    for name, text in (
+        ("steady", "a webhook for every event, which answers 200"),
+        ("flaky", "a webhook for verdict.block and verdict.challenge; fails each first attempt"),
+        (
+            "retries",
+            f"shortened to {first:.0f} s and {second:.0f} s here; 5 min and 30 min by default",
+        ),
+        ("socket", str(relay.config.intake.socket)),
+        ("API", f"http://{api[0]}:{api[1]}  (the dashboard is there too)"),
+        ("API key", f"in {key_file}"),
+        ("metrics", f"http://{metrics[0]}:{metrics[1]}/metrics"),
+        ("stop", "Ctrl-C; everything is in a temporary folder and goes with it"),
+    ):
+        _console.print(f"  [bold]{name:<9}[/bold]{text}")
+    _console.print(
+        f"  [bold]{'try':<9}[/bold]prynt --api-url http://{api[0]}:{api[1]} "
+        f"--api-key $(cat {key_file}) webhooks list\n"
+    )
+
+
+def _line(
+    colour: str, what: str, where: str, event_type: str, event_id: str = "", note: str = ""
+) -> None:
+    text = Text(time.strftime("%H:%M:%S "), style="dim")
+    text.append(f"{what:<10}", style=colour)
+    text.append(f"{where:<7}", style="bold")
+    text.append(f"{event_type:<24}{event_id:<19}", style="default")
+    text.append(note, style="dim")
+    _console.print(text)
+
+
+def _summarise(counts: Counter[str]) -> None:
+    _console.print(
+        f"\n{counts['events']} events in, {counts['delivered']} deliveries verified, "
+        f"{counts['failed attempts']} attempts failed on purpose, "
+        f"{counts['not verified']} with a wrong signature."
+    )
