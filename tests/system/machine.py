@@ -41,6 +41,7 @@ class Machine:
         self.container = container
         self.run = container.run
         self.scratch = scratch
+        self._installed_config = ""
         self.secret = ""
         """The signing secret of the webhook that `subscribe` made."""
 
@@ -106,11 +107,13 @@ class Machine:
         done = self.run(*command, text=lines)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def configure(self, addition: str = "") -> None:
-        """Restart with the installed configuration, what receivers inside need, and `addition`."""
-        config = self.container.read(CONFIG_FILE)
-        self.container.write(CONFIG_FILE, config + _CONFIG + addition)
-        self.run("systemctl", "restart", SERVICE)
+    def configure(self, addition: str = "", *, restart: bool = True) -> None:
+        """Set the installed configuration, what receivers inside need, and `addition`."""
+        if not self._installed_config:
+            self._installed_config = self.container.read(CONFIG_FILE)
+        self.container.write(CONFIG_FILE, self._installed_config + _CONFIG + addition)
+        if restart:
+            self.run("systemctl", "restart", SERVICE)
 
     def subscribe(self) -> None:
         """Create a webhook that leads to the receiver inside."""

@@ -10,7 +10,7 @@ import pytest
 
 from prynt_relay.ops import files
 from prynt_relay.version import __version__
-from tests.docs_blocks import docs_story
+from tests.docs_blocks import docs_story, docs_text
 from tests.system.machine import (
     CONFIG_FILE,
     NEXT_VERSION,
@@ -37,13 +37,21 @@ def test_the_mail_test_reports_the_servers_answer(machine: Machine) -> None:
         '\n[email]\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\nrecipients = ["a@example.com"]\n'
     )
     machine.container.write(CONFIG_FILE, good + mail)
-    (block,) = docs_story("operations-test-email")
-    done = machine.run(
-        *("env", "PATH=/usr/local/bin:/usr/bin:/bin", "sh", "-c", block.text), check=False
-    )
+    done = machine.run("sh", "-c", docs_text("operations-test-email"), check=False)
     assert done.returncode == 1
     assert "127.0.0.1" in done.stdout + done.stderr
     machine.container.write(CONFIG_FILE, good)
+
+
+def test_the_configuration_is_checked_as_the_service_sees_it(machine: Machine) -> None:
+    """The documented check reads the credentials too, and shows what is in effect, not secrets."""
+    machine.container.write("/etc/credstore/prynt-relay.encryption_keys", "not a key\n", mode=0o600)
+    done = machine.run("sh", "-c", docs_text("operations-check-config"), check=False)
+    assert done.returncode == 1
+    assert "encryption_keys" in done.stdout + done.stderr
+    machine.run("rm", "/etc/credstore/prynt-relay.encryption_keys")
+    shown = machine.story(docs_story("operations-check-config"))
+    assert 'ca_file = "/etc/prynt-relay/receivers-ca.pem"' in shown
 
 
 def test_a_drop_in_is_honoured(machine: Machine) -> None:

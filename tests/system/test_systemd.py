@@ -156,6 +156,11 @@ def test_credentials_arrive(machine: Machine) -> None:
     assert machine.run("ls", f"/run/credentials/{SERVICE}").stdout == ""
     grep = f"grep --count --text '{machine.secret}' {STATE}/relay.db {STATE}/relay.db-wal"
     assert ":1" in machine.run("sh", "-c", grep, check=False).stdout
+    machine.configure(
+        '\n[email]\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\nusername = "relay"\n'
+        'recipients = ["ops@example.com"]\n',
+        restart=False,
+    )
     machine.story(docs_story("operations-credentials"))
     machine.wait_active()
     listed = machine.run("ls", f"/run/credentials/{SERVICE}").stdout.split()
