@@ -6,7 +6,7 @@ class RelayError(Exception):
 
 
 class ConfigError(RelayError):
-    """The configuration can't be used. `problems` holds one `section.key: why` per mistake."""
+    """The configuration can't be used. `problems` holds `SOURCE: section.key: why` per mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))

@@ -21,6 +21,8 @@ def notify(*states: str) -> bool:
         # An abstract socket: its name begins with a zero byte.
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        # A manager that doesn't read for a while must not hold up the event loop.
+        sock.setblocking(False)
         try:
             sock.connect(address)
             sock.sendall("\n".join(states).encode())
