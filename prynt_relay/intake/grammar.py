@@ -23,9 +23,9 @@ MAX_DEPTH: Final = MAX_DATA_DEPTH + 3
 """The same for a whole request: an array of requests, the request's object, `data`."""
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"]*"')
+_NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'{[}]"'))
 _STEP: Final = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{[}]"))
 
 
 class Value(NamedTuple):
@@ -41,18 +41,44 @@ def invalid_json(why: str) -> RefusedEventError:
 
 
 def depth(text: bytes) -> int:
-    """How deep arrays and objects nest in a JSON text (not in its strings).
+    """How deep arrays and objects nest in a JSON text.
 
-    A quarter of a megabyte of nothing but brackets takes some milliseconds; a kilobyte of
-    ordinary JSON some microseconds.
+    A quarter of a megabyte of nothing but brackets takes some milliseconds.
     """
-    brackets = _STRING.sub(b"", text).translate(_STEP, delete=_NOT_BRACKETS)
-    return max(itertools.accumulate(array("b", brackets)), default=0)
+    return _deepest(_brackets(text))
 
 
 def nests_deeper_than(levels: int, text: bytes) -> bool:
-    """Whether `depth(text) > levels`, for most texts at the price of counting brackets."""
-    return text.count(b"{") + text.count(b"[") > levels and depth(text) > levels
+    """Whether `depth(text) > levels`, for ordinary texts in a nanosecond per byte."""
+    if len(text) <= 2 * levels:  # a level takes two brackets
+        return False
+    brackets = inner = _brackets(text)
+    removed = 0
+    # Empty pairs go, up to two levels of them at a time, until what is left can't be too deep. In
+    # a wide text they go fast; in a deep one they don't, and there counting is quicker.
+    while removed < levels:
+        if len(inner) // 2 + removed <= levels:
+            return False
+        smaller = inner.replace(b"[]", b"").replace(b"{}", b"")
+        if 2 * len(smaller) > len(inner):
+            break
+        inner = smaller
+        removed += 2
+    return _deepest(brackets) > levels
+
+
+def _brackets(text: bytes) -> bytes:
+    """The brackets of a JSON text that aren't in its strings."""
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Adjacent quotes that go leave every bracket with an odd or even number of them before it.
+    structure = text.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
+    return _STRING.sub(b"", structure) if b'"' in structure else structure
+
+
+def _deepest(brackets: bytes) -> int:
+    steps = array("b", brackets.translate(_STEP))
+    return max(itertools.accumulate(steps), default=0)
 
 
 def decode_utf8(text: bytes) -> str:

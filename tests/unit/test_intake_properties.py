@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prynt_relay.errors import RefusedEventError
+from prynt_relay.intake import grammar
 from prynt_relay.intake.protocol import EventParser
 from prynt_relay.model.event import EVENT_TYPES, NewEvent
 from tests.unit.intake_lines import BAD_LINES, GOOD_DATA, request_line
@@ -108,6 +109,30 @@ def test_any_data_passes_verbatim(data: dict[str, Any], space: bool, ascii_only:
         encoded = json.dumps(data, separators=separators).encode()
     parser = EventParser(event_types=EVENT_TYPES, api_version="1", max_payload=1_000_000)
     assert parser.parse(request_line(encoded)).data == encoded
+
+
+def nesting(value: Any) -> int:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(nesting, inner), default=0)
+    return 0
+
+
+tricky_text = st.text(st.sampled_from('{}[]"\\a')) | st.text()
+deep_values = st.recursive(
+    st.none() | tricky_text,
+    lambda inner: st.lists(inner) | st.dictionaries(tricky_text, inner),
+    max_leaves=60,
+)
+
+
+@given(value=deep_values, levels=st.integers(0, 6))
+@settings(max_examples=1000, deadline=None)
+def test_depth_is_what_a_reader_of_the_values_finds(value: Any, levels: int) -> None:
+    """Brackets in strings, escapes and width don't mislead the measuring of depth."""
+    text = json.dumps(value).encode()
+    assert grammar.depth(text) == nesting(value)
+    assert grammar.nests_deeper_than(levels, text) == (nesting(value) > levels)
 
 
 @given(lines=st.lists(spoilt() | st.just(request_line(b"{}")), max_size=5))

@@ -217,6 +217,10 @@ def test_depth_of_a_hostile_text_is_found_in_milliseconds() -> None:
     assert grammar.depth(shallow) == 2
     assert grammar.depth(b"[" * 131_000 + b"]" * 131_000) == 131_000
     assert not grammar.nests_deeper_than(128, shallow)
+    assert grammar.nests_deeper_than(128, b"[" * 131_000 + b"]" * 131_000)
+    comb = (b"[" * 100 + b"]" * 100) * 1300
+    assert not grammar.nests_deeper_than(100, comb)
+    assert grammar.nests_deeper_than(99, comb)
 
 
 def test_known_types_are_those_given() -> None:
