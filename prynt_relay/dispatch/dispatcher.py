@@ -53,7 +53,7 @@ class Dispatcher:
             retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
         )
         self._on_attempt = on_attempt
-        self._on_settled = on_settled
+        self._on_settled = list(on_settled)
         self._memory = Memory()
         self._turns: dict[int, Turn] = {}
         self._wheel: TimerWheel[tuple[Lane, DueDelivery]] = TimerWheel(clock.schedule_ms())
@@ -100,6 +100,10 @@ class Dispatcher:
             async with asyncio.timeout(None if self._store.available else 0):
                 await self._settling.idle()
         return len(pending)
+
+    def observe(self, observer: SettledObserver) -> None:
+        """Tell one more about every batch of attempts that is on disk."""
+        self._on_settled.append(observer)
 
     # --- what comes in
 

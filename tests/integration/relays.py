@@ -3,13 +3,23 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prynt_relay.clock import Clock
-from prynt_relay.config.settings import Api, Config, Delivery, Egress, Email, Intake, Listen, Metrics
+from prynt_relay.config.settings import (
+    Api,
+    Config,
+    Delivery,
+    Egress,
+    Email,
+    Intake,
+    Listen,
+    Metrics,
+)
 from prynt_relay.daemon.relay import Relay
+from prynt_relay.model.delivery import Settlement
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.model.webhook_input import WebhookInput
 from tests.integration.receivers import Receiver, shared_authority
@@ -61,6 +71,32 @@ async def subscribe(
     """Create a webhook that delivers to `receiver`; returns it with its secret."""
     url = receiver.url if path is None else receiver.url_for(path)
     return await relay.changes.create(WebhookInput(url=url, events=events or ("*",), **fields))
+
+
+class Settlements:
+    """What the relay has written about attempts, and a way to wait for more."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.all: list[Settlement] = []
+        self._more = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        relay.dispatcher.observe(self._settled)
+
+    def _settled(self, batch: Sequence[Settlement]) -> None:
+        self.all += batch
+        task = asyncio.get_running_loop().create_task(self._wake())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wake(self) -> None:
+        async with self._more:
+            self._more.notify_all()
+
+    async def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Settlement]:
+        """Return all of them once there are `count`."""
+        async with asyncio.timeout(timeout_s), self._more:
+            await self._more.wait_for(lambda: len(self.all) >= count)
+        return list(self.all)
 
 
 class Publisher:

@@ -5,8 +5,12 @@ import hmac
 import json
 from pathlib import Path
 
-from tests.integration.receivers import Receiver
-from tests.integration.relays import Publisher, local_config, running, subscribe
+import pytest
+
+from prynt_relay.model.states import DeliveryState
+from tests.clock import FakeClock
+from tests.integration.receivers import Receiver, Reply
+from tests.integration.relays import Publisher, Settlements, local_config, running, subscribe
 
 
 async def test_an_event_arrives_signed_and_byte_for_byte(tmp_path: Path) -> None:
@@ -44,4 +48,46 @@ async def test_a_duplicate_is_answered_with_the_first_and_not_sent(tmp_path: Pat
         requests = await receiver.wait_for(2)
         assert again == {"ok": True, "eventId": first["eventId"], "duplicate": True}
         assert [json.loads(r.body)["data"] for r in requests] == [{}, {"last": True}]
+        await publisher.close()
+
+
+@pytest.mark.parametrize("succeeds_at", [1, 2, 3, None])
+async def test_attempts_come_at_0_5_and_35_minutes(tmp_path: Path, succeeds_at: int | None) -> None:
+    """Same body, new timestamp and signature each time; a success ends it, else it has failed."""
+    clock = FakeClock()
+    statuses = [200 if n == succeeds_at else 503 for n in (1, 2, 3)]
+    async with (
+        Receiver(respond=lambda _: Reply(status=statuses[len(receiver.requests) - 1])) as receiver,
+        running(local_config(tmp_path), clock=clock) as relay,
+    ):
+        settlements = Settlements(relay)
+        _, secret = await subscribe(relay, receiver)
+        publisher = await Publisher.connect(relay)
+        await publisher.send("verdict.block", {"n": 1})
+        started_ms = clock.wall_ms()
+        expected = succeeds_at or 3
+        for number, wait_s in zip(range(1, expected + 1), (0, 300, 1800), strict=False):
+            if wait_s:
+                await clock.advance(wait_s - 1)
+                assert len(receiver.requests) == number - 1
+                await clock.advance(1.05)
+            await receiver.wait_for(number)
+            await settlements.wait_for(number)
+        await clock.jump(3600)
+        await clock.advance(2)
+        requests = receiver.requests
+        assert len(requests) == expected
+        assert len({r.body for r in requests}) == 1
+        at_s = [int(r.header("X-Prynt-Timestamp")) - started_ms // 1000 for r in requests]
+        assert all(
+            expected_s <= s <= expected_s + 1
+            for s, expected_s in zip(at_s, (0, 300, 2100), strict=False)
+        )
+        assert len({r.header("X-Prynt-Signature") for r in requests}) == expected
+        for request in requests:
+            signed = f"{request.header('X-Prynt-Timestamp')}.".encode() + request.body
+            signature = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+            assert request.header("X-Prynt-Signature") == f"sha256={signature}"
+        last = settlements.all[-1].state
+        assert last is (DeliveryState.DELIVERED if succeeds_at else DeliveryState.FAILED)
         await publisher.close()
