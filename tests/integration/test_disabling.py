@@ -48,12 +48,12 @@ async def mail(box: MailBox) -> Received:
 async def test_a_day_of_failures_disables_with_a_warning_at_half_time(tmp_path: Path) -> None:
     """Warned at 12 h, disabled at 24 h and not before, each with one mail; then held, not lost."""
     clock = FakeClock()
+    status = "500"
     async with (
         MailBox() as box,
         Receiver(respond=lambda _: Reply(status=int(status))) as receiver,
         running(config_with_mail(tmp_path, box), clock=clock) as relay,
     ):
-        status = "500"
         await subscribe(relay, receiver, retry_schedule_s=ONCE)
         for hour in range(24):
             await event(relay)
@@ -92,11 +92,11 @@ async def test_a_day_of_failures_disables_with_a_warning_at_half_time(tmp_path: 
 async def test_a_success_in_between_starts_afresh(tmp_path: Path) -> None:
     """A success after 23 h gives a failing webhook another 24 h."""
     clock = FakeClock()
+    status = "500"
     async with (
         Receiver(respond=lambda _: Reply(status=int(status))) as receiver,
         running(local_config(tmp_path), clock=clock) as relay,
     ):
-        status = "500"
         await subscribe(relay, receiver, retry_schedule_s=ONCE)
         await event(relay)
         await clock.jump(23 * HOUR_S)

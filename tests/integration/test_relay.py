@@ -55,9 +55,9 @@ async def test_a_duplicate_is_answered_with_the_first_and_not_sent(tmp_path: Pat
 async def test_attempts_come_at_0_5_and_35_minutes(tmp_path: Path, succeeds_at: int | None) -> None:
     """Same body, new timestamp and signature each time; a success ends it, else it has failed."""
     clock = FakeClock()
-    statuses = [200 if n == succeeds_at else 503 for n in (1, 2, 3)]
+    answers = iter([Reply(status=200 if n == succeeds_at else 503) for n in (1, 2, 3)])
     async with (
-        Receiver(respond=lambda _: Reply(status=statuses[len(receiver.requests) - 1])) as receiver,
+        Receiver(respond=lambda _: next(answers)) as receiver,
         running(local_config(tmp_path), clock=clock) as relay,
     ):
         settlements = Settlements(relay)
