@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,7 +130,8 @@ def _read(name: str) -> str:
 def _send_file(session: Session, name: str) -> None:
     text = _read(name)
     total = duplicates = 0
-    for batch in _batches(_event_texts(text, name)):
+    texts = list(_event_texts(text, name))  # all are looked at before any is sent
+    for batch in _batches(texts):
         raw = ("[" + ",".join(batch) + "]").encode()
         answer = session.client.send("POST", path_of("events"), raw=raw)
         if session.json:
@@ -165,7 +166,7 @@ def _event_texts(text: str, name: str) -> Iterator[str]:
         at = end
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for text in texts:
