@@ -185,9 +185,8 @@ class Interpreter(TreeInterpreter):  # type: ignore[misc] # untyped library
         except exceptions.JMESPathTypeError as error:
             # Its own text holds the value, which is the event's.
             expected = " or ".join(error.expected_types)
-            raise FilterError(
-                f"{error.function_name}() takes {expected}, but got {error.actual_type}"
-            ) from None
+            got = functions.TYPES_MAP.get(error.actual_type, error.actual_type)
+            raise FilterError(f"{error.function_name}() takes {expected}, but got {got}") from None
         except Exception as error:  # noqa: BLE001 - whatever the library lets through
             # Overflows, infinities, zero steps of a slice, deep recursion: an expression that
             # can't be evaluated must not take the event down with it.
