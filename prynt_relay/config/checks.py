@@ -65,16 +65,21 @@ def _check_email(config: Config, complain: Complain) -> None:
     email = config.email
     if email.host and not email.recipients:
         complain("email.recipients", "must name somebody, since email.host is set")
-    if email.username and not email.password:
-        complain("email.password", "must be set, since email.username is")
-    if email.password and not email.username:
-        complain("email.username", "must be set, since email.password is")
     if email.password and email.tls == "none" and not _is_here(email.host):
         complain(
             "email.tls",
             'must be "starttls" or "implicit", not "none": the password would cross the network '
             "in clear",
         )
+
+
+def check_login(config: Config, complain: Complain) -> None:
+    """Complain of half a login: it needs secrets that not every command is given."""
+    email = config.email
+    if email.username and not email.password:
+        complain("email.password", "must be set, since email.username is")
+    if email.password and not email.username:
+        complain("email.username", "must be set, since email.password is")
 
 
 def _is_here(host: str) -> bool:

@@ -48,12 +48,18 @@ class Loaded(msgspec.Struct, frozen=True):
     file: Path | None
 
 
-def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    need_secrets: bool = True,
+) -> Loaded:
     """Read, check and combine everything that sets something.
 
     `file` is what the command line names; without it `$PRYNT_RELAY_CONFIG`, else
-    /etc/prynt-relay/config.toml where it exists. Raises ConfigError with all mistakes at once.
-    Reads files, so it blocks.
+    /etc/prynt-relay/config.toml where it exists. Without `need_secrets` none has to be there that
+    the settings ask for: commands that use none run outside the unit, without its credentials.
+    Raises ConfigError with all mistakes at once. Reads files, so it blocks.
     """
     file = file or default_file(environ)
     sources = Sources(environ)
@@ -81,6 +87,8 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
     config = _config(values)
     if config is not None:
         checks.check(config, origins, complain)
+        if need_secrets:
+            checks.check_login(config, complain)
     if sources.problems or config is None:
         raise ConfigError(sources.problems)
     return Loaded(config, origins, file)

@@ -12,7 +12,7 @@ HIDDEN = "***"
 
 def render(loaded: Loaded) -> str:
     """Write every key with its effective value; what isn't a default says where it came from."""
-    lines: list[str] = []
+    lines = [f"# {loaded.file}" if loaded.file else "# No configuration file: built-in defaults."]
     for section in ("", *SECTIONS):
         if section:
             lines += ["", f"[{section}]"]
