@@ -28,7 +28,7 @@ _SHA256: Final = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 def verify(
-    body: bytes,
+    body: bytes | bytearray | memoryview,
     headers: Headers,
     secrets: str | Sequence[str],
     *,
