@@ -2,25 +2,21 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from prynt_relay.model import ids
 from prynt_relay.model.event import Append, Appended, NewEvent, StoredEvent
+from prynt_relay.store.dedup import RESERVE_AHEAD, Dedup, Supplied, id_row, key_row
 from prynt_relay.store.fanout import DELIVERIES, add_deliveries, pack_targets
 from prynt_relay.store.numbers import Numbers
-from prynt_relay.store.rows import RowStatement, insert
-from prynt_relay.store.supplied import SuppliedTexts
+from prynt_relay.store.rows import insert
 
 MAX_TARGETS: Final = 1000
 """An event with more has its deliveries written in transactions of their own."""
 
 MAX_DELIVERIES: Final = 4000
 """Deliveries that one transaction writes for appends; the rest goes the same way."""
-
-RESERVE_AHEAD: Final = 1 << 32
-"""How far ahead of the counter a supplied id is kept from being made again: over a week at
-5,000 events a second. Beyond it the id's second would have to be guessed as well."""
 
 _EVENTS = insert(
     "events",
@@ -35,14 +31,11 @@ _EVENTS = insert(
         "first_delivery",
         "delivery_count",
         "fanout_pending",
+        "is_test",
         "data",
     ),
 )
-_FIRSTS = RowStatement(
-    "SELECT id, event_id, idempotency_key, received_at_ms FROM events WHERE id IN (VALUES ",
-    1,
-    ")",
-)
+_CONTEXT: Final = "SELECT id FROM contexts WHERE api_version = ? AND event_source = ?"
 
 
 class AppendJob:
@@ -64,6 +57,7 @@ class AppendJob:
         "own_fanouts",
         "received_at_ms",
         "rows",
+        "supplied",
     )
 
     def __init__(
@@ -80,13 +74,20 @@ class AppendJob:
         self.received_at_ms = received_at_ms
         deliveries = 0
         largest = 0
+        size = 0
+        supplied = False
         for item in batch:
+            event = item.event
             count = len(item.targets)
             deliveries += count
             largest = max(largest, count)
+            size += len(event.data)
+            if event.idempotency_key is not None or event.event_id is not None:
+                supplied = True
         self.large = largest > MAX_TARGETS or deliveries > MAX_DELIVERIES
         self.rows = len(batch) + min(deliveries, MAX_DELIVERIES)
-        self.bytes = sum(len(item.event.data) for item in batch)
+        self.bytes = size
+        self.supplied = supplied
         self.appended: list[Appended] = []
         self.fanouts: set[int] = set()
         self.own_fanouts: list[int] = []
@@ -96,21 +97,17 @@ class Names:
     """Numbers for texts that many rows share, made when one is first seen."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._known: dict[str, int] = dict(
+        self.known: dict[str, int] = dict(
             connection.execute("SELECT name, id FROM event_types").fetchall()
         )
 
-    def number(self, connection: sqlite3.Connection, name: str) -> int:
-        """The number of an event type."""
-        number = self._known.get(name)
-        return self._add(connection, name) if number is None else number
-
-    def _add(self, connection: sqlite3.Connection, name: str) -> int:
+    def add(self, connection: sqlite3.Connection, name: str) -> int:
+        """Give a new name its number."""
         connection.execute("INSERT OR IGNORE INTO event_types (name) VALUES (?)", (name,))
         number: int = connection.execute(
             "SELECT id FROM event_types WHERE name = ?", (name,)
         ).fetchone()[0]
-        self._known[name] = number
+        self.known[name] = number
         return number
 
     def forget(self, connection: sqlite3.Connection) -> None:
@@ -126,266 +123,142 @@ class Appender:
         connection: sqlite3.Connection,
         *,
         numbers: Numbers,
-        keys: SuppliedTexts,
-        ids: SuppliedTexts,
+        dedup: Dedup,
         api_version: str,
         event_source: str,
-        dedup_window_ms: int,
     ) -> None:
         self._numbers = numbers
-        self._keys = keys
-        self._ids = ids
+        self._dedup = dedup
         self._api_version = api_version
         self._event_source = event_source
-        self._window_ms = dedup_window_ms
         self.names = Names(connection)
-        self._context = _context(connection, api_version, event_source)
-        self._any_reserved = (
-            connection.execute("SELECT 1 FROM reserved_rows LIMIT 1").fetchone() is not None
+        with_context = (api_version, event_source)
+        connection.execute(
+            "INSERT OR IGNORE INTO contexts (api_version, event_source) VALUES (?, ?)",
+            with_context,
         )
+        self._context: int = connection.execute(_CONTEXT, with_context).fetchone()[0]
 
     def apply(self, connection: sqlite3.Connection, jobs: Sequence[AppendJob]) -> None:
         """Write the jobs' events; fills each job's `appended` and `fanouts`."""
-        firsts = self._find_firsts(connection, jobs)
-        writing = _Writing(self, connection, sum(len(job.batch) for job in jobs))
+        skipped = self._dedup.unreserved(connection, sum(len(job.batch) for job in jobs))
+        rows = _Rows(skipped)
+        newest_ms = jobs[-1].received_at_ms
+        supplied: Supplied | None = None
+        if any(job.supplied for job in jobs):
+            batch = [item for job in jobs if job.supplied for item in job.batch]
+            supplied = self._dedup.find(connection, batch, newest_ms)
         for job in jobs:
             job.appended = []
             job.fanouts = set()
             job.own_fanouts = []
-            for item in job.batch:
-                event = item.event
-                supplied = event.event_id is not None or event.idempotency_key is not None
-                if supplied:
-                    first = _first_of(event, firsts)
-                    if first is not None:
-                        first_id, first_row = first
-                        job.appended.append(Appended(first_id, duplicate=True))
-                        job.fanouts.add(first_row)
-                        continue
-                appended = writing.add(job, item)
-                job.appended.append(appended)
-                if supplied and appended.stored is not None:
-                    first = (appended.event_id, appended.stored.row)
-                    if event.event_id is not None:
-                        firsts["i" + event.event_id] = first
-                    if event.idempotency_key is not None:
-                        firsts["k" + event.idempotency_key] = first
-        writing.flush()
+            if supplied is not None and job.supplied:
+                self._collect_supplied(connection, rows, job, supplied)
+            else:
+                self._collect(connection, rows, job, job.batch)
+        rows.write(connection, self._dedup)
 
-    # --- what came before ---
-
-    def _find_firsts(
-        self, connection: sqlite3.Connection, jobs: Sequence[AppendJob]
-    ) -> dict[str, tuple[str, int]]:
-        """The stored events that these jobs' supplied keys and ids belong to, within the window.
-
-        Keyed by "k" and the key or "i" and the id; the value is the event's id and row.
-        """
-        asked: dict[str, int] = {}
-        for job in jobs:
-            for item in job.batch:
-                event = item.event
-                if event.idempotency_key is not None:
-                    asked["k" + event.idempotency_key] = job.received_at_ms
-                if event.event_id is not None:
-                    asked["i" + event.event_id] = job.received_at_ms
-        if not asked:
-            return {}
-        candidates = self._candidates(connection, asked)
-        if not candidates:
-            return {}
-        rows = sorted({row for row, _ in candidates})
-        stored = {row[0]: row for row in _FIRSTS.fetch(connection, rows)}
-        firsts: dict[str, tuple[str, int]] = {}
-        for row, name in sorted(candidates):  # of several the newest event counts
-            if row not in stored:
+    def _collect_supplied(
+        self, connection: sqlite3.Connection, rows: "_Rows", job: AppendJob, supplied: Supplied
+    ) -> None:
+        """Collect a job's events one by one: each may repeat the one before it."""
+        for item in job.batch:
+            first = supplied.first_of(item.event)
+            if first is not None:
+                job.appended.append(Appended(first[0], duplicate=True))
+                job.fanouts.add(first[1])
                 continue
-            _, event_id, key, received_at_ms = stored[row]
-            own_id = event_id or ids.event_id(row, received_at_ms)
-            own_key = key or ids.idempotency_key(row)
-            if name[1:] == (own_key if name[0] == "k" else own_id) and (
-                asked[name] - received_at_ms < self._window_ms
-            ):
-                firsts[name] = (own_id, row)
-        return firsts
+            self._collect(connection, rows, job, (item,))
+            appended = job.appended[-1]
+            supplied.add(item.event, (appended.event_id, self._numbers.event))
+            rows.note_supplied(self._numbers.event, item.event, supplied)
 
-    def _candidates(
-        self, connection: sqlite3.Connection, asked: dict[str, int]
-    ) -> list[tuple[int, str]]:
-        """Event rows that may be the first, each with what it was asked for."""
-        candidates: list[tuple[int, str]] = []
-        for letter, texts in (("k", self._keys), ("i", self._ids)):
-            hashes = {texts.hash(name[1:]): name for name in asked if name[0] == letter}
-            for value, events in texts.find(connection, list(hashes)).items():
-                candidates += [(row, hashes[value]) for row in events]
-        for name in asked:  # one that the relay made itself, coming back
-            row = _computed_row(name)
-            if row is not None and row <= self._numbers.event:
-                candidates.append((row, name))
-        return candidates
-
-    # --- numbers ---
-
-    def rows(self, connection: sqlite3.Connection, count: int) -> Iterator[int]:
-        """Unused event numbers; `count` is how many will be taken at most."""
-        if not self._any_reserved:
-            return self._count_up(frozenset())
-        first = self._numbers.event + 1
-        reserved: set[int] = set()
-        upto = first + count
-        while True:
-            found = {
-                row
-                for (row,) in connection.execute(
-                    "SELECT row FROM reserved_rows WHERE row BETWEEN ? AND ?",
-                    (first, upto),
-                )
-            }
-            if len(found) == len(reserved):
-                break
-            reserved = found
-            upto = first + count + len(found)
-        connection.execute("DELETE FROM reserved_rows WHERE row < ?", (first,))
-        return self._count_up(reserved)
-
-    def _count_up(self, reserved: "frozenset[int] | set[int]") -> Iterator[int]:
+    def _collect(
+        self,
+        connection: sqlite3.Connection,
+        rows: "_Rows",
+        job: AppendJob,
+        batch: Sequence[Append],
+    ) -> None:
+        """Collect the rows of events that are new. This is the hot path: little Python an event."""
         numbers = self._numbers
-        while True:
-            numbers.event += 1
-            if numbers.event not in reserved:
-                yield numbers.event
+        row, delivery = numbers.event, numbers.delivery
+        received_at_ms, due_ms = job.received_at_ms, job.due_ms
+        api_version, event_source, context = self._api_version, self._event_source, self._context
+        make_id, make_key = ids.event_id, ids.idempotency_key
+        type_numbers, skipped, appended = self.names.known, rows.skipped, job.appended
+        for item in batch:
+            event, targets = item.event, item.targets
+            event_type, data, created_at_ms = event.event_type, event.data, event.created_at_ms
+            event_id, key = event.event_id, event.idempotency_key
+            row += 1
+            while row in skipped:
+                row += 1
+            type_number = type_numbers.get(event_type) or self.names.add(connection, event_type)
+            count = len(targets)
+            pending = count > MAX_TARGETS or count > rows.room
+            rows.events += (
+                row, type_number, context, received_at_ms, created_at_ms, event_id, key,
+                delivery + 1, count, pending, data,
+            )  # fmt: skip
+            if pending:
+                rows.fanouts.append((row, due_ms, pack_targets(targets)))
+                job.own_fanouts.append(row)
+                job.fanouts.add(row)
+            elif count:
+                rows.room -= count
+                add_deliveries(
+                    rows.deliveries, delivery + 1, targets, (row, type_number, received_at_ms),
+                    due_ms,
+                )  # fmt: skip
+            if event_id is None:
+                event_id = make_id(row, received_at_ms)
+            stored = StoredEvent(
+                row, event_id, event_type, api_version, event_source,
+                received_at_ms if created_at_ms is None else created_at_ms,
+                received_at_ms, make_key(row) if key is None else key, data,
+            )  # fmt: skip
+            appended.append(Appended(event_id, False, stored, delivery + 1, due_ms))
+            delivery += count
+        numbers.event, numbers.delivery = row, delivery
 
-    def reserve(self, connection: sqlite3.Connection, rows: list[int]) -> None:
-        """Keep numbers from being given out."""
-        connection.executemany(
-            "INSERT OR IGNORE INTO reserved_rows (row) VALUES (?)", [(row,) for row in rows]
-        )
-        self._any_reserved = True
 
+class _Rows:
+    """The rows of one transaction's appends, to be written table by table."""
 
-class _Writing:
-    """The rows of one transaction's appends, collected and then written table by table."""
-
-    def __init__(self, appender: Appender, connection: sqlite3.Connection, count: int) -> None:
-        self._appender = appender
-        self._connection = connection
-        self._rows = appender.rows(connection, count)
-        self._numbers = appender._numbers  # noqa: SLF001 - two halves of one thing
-        self._events: list[Any] = []
-        self._deliveries: list[Any] = []
-        self._fanouts: list[tuple[int, int, bytes]] = []
+    def __init__(self, skipped: frozenset[int] | set[int]) -> None:
+        self.skipped = skipped
+        self.events: list[Any] = []
+        self.deliveries: list[Any] = []
+        self.fanouts: list[tuple[int, int, bytes]] = []
+        self.room = MAX_DELIVERIES
         self._keys: list[tuple[int, int]] = []
         self._ids: list[tuple[int, int]] = []
         self._reserved: list[int] = []
-        self._room = MAX_DELIVERIES
 
-    def add(self, job: AppendJob, item: Append) -> Appended:
-        """Collect one event that is new."""
-        appender = self._appender
-        event = item.event
-        targets = item.targets
-        row = next(self._rows)
-        received_at_ms = job.received_at_ms
-        event_id = event.event_id or ids.event_id(row, received_at_ms)
-        key = event.idempotency_key or ids.idempotency_key(row)
-        if event.event_id is not None or event.idempotency_key is not None:
-            self._note_supplied(row, event)
-        numbers = self._numbers
-        first = numbers.delivery + 1
-        count = len(targets)
-        numbers.delivery += count
-        event_type = appender.names.number(self._connection, event.event_type)
-        pending = count > MAX_TARGETS or count > self._room
-        if pending:
-            self._fanouts.append((row, job.due_ms, pack_targets(targets)))
-            job.fanouts.add(row)
-            job.own_fanouts.append(row)
-        elif count:
-            self._room -= count
-            add_deliveries(
-                self._deliveries, first, targets, (row, event_type, received_at_ms), job.due_ms
-            )
-        created_at_ms = event.created_at_ms
-        self._events += (
-            row,
-            event_type,
-            appender._context,  # noqa: SLF001 - two halves of one thing
-            received_at_ms,
-            created_at_ms,
-            event.event_id,
-            event.idempotency_key,
-            first,
-            count,
-            pending,
-            event.data,
-        )
-        stored = StoredEvent(
-            row,
-            event_id,
-            event.event_type,
-            appender._api_version,  # noqa: SLF001 - the same
-            appender._event_source,  # noqa: SLF001 - the same
-            received_at_ms if created_at_ms is None else created_at_ms,
-            received_at_ms,
-            key,
-            event.data,
-        )
-        return Appended(event_id, stored=stored, first_delivery_row=first, due_ms=job.due_ms)
+    def note_supplied(self, row: int, event: NewEvent, supplied: Supplied) -> None:
+        """Collect what the event in `row` came with, and the numbers that this rules out."""
+        key, event_id = event.idempotency_key, event.event_id
+        if key is not None:
+            self._keys.append((supplied.keys[key], row))
+            self._reserve(row, key_row(key))
+        if event_id is not None:
+            self._ids.append((supplied.ids[event_id], row))
+            self._reserve(row, id_row(event_id))
 
-    def _note_supplied(self, row: int, event: NewEvent) -> None:
-        appender = self._appender
-        for text, texts, pairs in (
-            (event.event_id, appender._ids, self._ids),  # noqa: SLF001 - two halves of one thing
-            (event.idempotency_key, appender._keys, self._keys),  # noqa: SLF001 - the same
-        ):
-            if text is None:
-                continue
-            pairs.append((texts.hash(text), row))
-            computed = _computed_row(("i" if pairs is self._ids else "k") + text)
-            if computed is not None and row < computed <= row + RESERVE_AHEAD:
-                self._reserved.append(computed)
+    def _reserve(self, row: int, computed: int | None) -> None:
+        if computed is not None and row < computed <= row + RESERVE_AHEAD:
+            self._reserved.append(computed)
+            # It may be this very transaction that would give the number out.
+            self.skipped = {*self.skipped, computed}
 
-    def flush(self) -> None:
+    def write(self, connection: sqlite3.Connection, dedup: Dedup) -> None:
         """Write everything."""
-        connection = self._connection
-        _EVENTS.run(connection, self._events)
-        if self._deliveries:
-            DELIVERIES.run(connection, self._deliveries)
-        if self._fanouts:
+        _EVENTS.run(connection, self.events)
+        if self.deliveries:
+            DELIVERIES.run(connection, self.deliveries)
+        if self.fanouts:
             connection.executemany(
-                "INSERT INTO fanouts (event, due_ms, targets) VALUES (?, ?, ?)", self._fanouts
+                "INSERT INTO fanouts (event, due_ms, targets) VALUES (?, ?, ?)", self.fanouts
             )
-        if self._keys:
-            self._appender._keys.add(connection, self._keys)  # noqa: SLF001 - as above
-        if self._ids:
-            self._appender._ids.add(connection, self._ids)  # noqa: SLF001 - as above
-        if self._reserved:
-            self._appender.reserve(connection, self._reserved)
-
-
-def _first_of(event: NewEvent, firsts: dict[str, tuple[str, int]]) -> tuple[str, int] | None:
-    if event.idempotency_key is not None:
-        first = firsts.get("k" + event.idempotency_key)
-        if first is not None:
-            return first
-    return None if event.event_id is None else firsts.get("i" + event.event_id)
-
-
-def _computed_row(name: str) -> int | None:
-    """The event row that a text of the relay's own form belongs to; "k" or "i" and the text."""
-    if name[0] == "k":
-        return ids.idempotency_row(name[1:])
-    decoded = ids.event_row(name[1:])
-    return None if decoded is None else decoded[0]
-
-
-def _context(connection: sqlite3.Connection, api_version: str, event_source: str) -> int:
-    connection.execute(
-        "INSERT OR IGNORE INTO contexts (api_version, event_source) VALUES (?, ?)",
-        (api_version, event_source),
-    )
-    number: int = connection.execute(
-        "SELECT id FROM contexts WHERE api_version = ? AND event_source = ?",
-        (api_version, event_source),
-    ).fetchone()[0]
-    return number
+        dedup.write(connection, self._keys, self._ids, self._reserved)

@@ -52,6 +52,8 @@ class ThreadConnection:
     async def open(cls, connect: Callable[[], sqlite3.Connection]) -> "ThreadConnection":
         """Start the thread and call `connect` on it."""
         connection = aiosqlite.Connection(connect, iter_chunk_size=64)
+        # A program that ends without closing the store must end, not wait for this thread.
+        connection._thread.daemon = True  # noqa: SLF001 - guarded like `run`
         await connection
         return cls(connection)
 

@@ -13,6 +13,7 @@ from prynt_relay.store import migrate
 from prynt_relay.store.append import Appender
 from prynt_relay.store.checkpoint import Checkpointer
 from prynt_relay.store.connection import Connection, Opener, connect_writer, start_wal
+from prynt_relay.store.dedup import Dedup
 from prynt_relay.store.faults import Fault, fault_of, reason
 from prynt_relay.store.numbers import Numbers
 from prynt_relay.store.secret_box import SecretBox
@@ -153,11 +154,9 @@ def _load(
     appender = Appender(
         raw,
         numbers=numbers,
-        keys=keys,
-        ids=ids,
+        dedup=Dedup(raw, numbers=numbers, keys=keys, ids=ids, window_ms=appending.dedup_window_ms),
         api_version=appending.api_version,
         event_source=appending.event_source,
-        dedup_window_ms=appending.dedup_window_ms,
     )
     transaction = Transaction(appender, Settler(numbers))
     transaction.add_fanouts(pending)

@@ -12,6 +12,7 @@ keys, so that a restart needn't read them.
 import hashlib
 import sqlite3
 from array import array
+from collections.abc import Collection
 from typing import Final
 
 from prynt_relay.store.rows import RowStatement, insert
@@ -32,12 +33,12 @@ class SuppliedTexts:
 
     def __init__(self, table: str, seed: bytes) -> None:
         self._table = table
-        self._seed = seed
+        self._seeded = hashlib.blake2b(seed, digest_size=8)
         self._insert = insert(table, ("bucket", "hash", "event"))
         self._probe = RowStatement(
             "WITH asked (bucket, hash) AS (VALUES ",
             2,
-            f") SELECT asked.hash, found.event FROM asked CROSS JOIN {table} AS found"  # noqa: S608
+            f") SELECT found.event FROM asked CROSS JOIN {table} AS found"  # noqa: S608
             " ON found.bucket = asked.bucket AND found.hash = asked.hash",
         )
         self._groups: dict[int, array[int]] = {}
@@ -46,8 +47,9 @@ class SuppliedTexts:
 
     def hash(self, text: str) -> int:
         """A 63-bit hash that nobody outside can aim."""
-        digest = hashlib.blake2b(text.encode(), digest_size=8, key=self._seed).digest()
-        return int.from_bytes(digest) >> 1
+        seeded = self._seeded.copy()
+        seeded.update(text.encode())
+        return int.from_bytes(seeded.digest()) >> 1
 
     def load(self, connection: sqlite3.Connection, oldest_event: int) -> None:
         """Read the filters of all groups with an event from `oldest_event` on."""
@@ -103,7 +105,7 @@ class SuppliedTexts:
                 slices[value >> 2 * _SLICE_BITS & _MASK] |= bit
         return slices
 
-    def find(self, connection: sqlite3.Connection, hashes: list[int]) -> dict[int, list[int]]:
+    def find(self, connection: sqlite3.Connection, hashes: Collection[int]) -> list[int]:
         """The events that may have come with these hashes; the caller compares the texts."""
         asked: list[int] = []
         for value in hashes:
@@ -116,11 +118,7 @@ class SuppliedTexts:
                     bit = hits & -hits
                     hits ^= bit
                     asked += (group * GROUP_BUCKETS + bit.bit_length() - 1, value)
-        found: dict[int, list[int]] = {}
-        if asked:
-            for value, event in self._probe.fetch(connection, asked):
-                found.setdefault(value, []).append(event)
-        return found
+        return [event for (event,) in self._probe.fetch(connection, asked)] if asked else []
 
     def find_anywhere(self, connection: sqlite3.Connection, text: str) -> list[int]:
         """The events that may have come with `text`, in all that is stored; for lookups by hand."""
