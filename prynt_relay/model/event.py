@@ -52,7 +52,8 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 class Target(msgspec.Struct, frozen=True, gc=False):
     """One webhook that an event goes to, as matched at the moment when it came in.
 
-    `state` is SCHEDULED, or HELD where the webhook is disabled.
+    `state` is SCHEDULED, or HELD where the webhook is disabled. Of a test it is FAILED until its
+    one attempt says otherwise, so that a crash in between leaves nothing to be sent.
     """
 
     webhook_row: int
@@ -61,10 +62,14 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """An event with the webhooks that it goes to, for the store to write in one piece."""
+    """An event with the webhooks that it goes to, for the store to write in one piece.
+
+    `is_test` marks a sample that an operator sends: it counts in no statistics.
+    """
 
     event: NewEvent
     targets: tuple[Target, ...]
+    is_test: bool = False
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):

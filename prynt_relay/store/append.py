@@ -199,7 +199,7 @@ class Appender:
             pending = count > MAX_TARGETS or count > rows.room
             rows.events += (
                 row, type_number, context, received_at_ms, created_at_ms, event_id, key,
-                delivery + 1, count, pending, data,
+                delivery + 1, count, pending, item.is_test, data,
             )  # fmt: skip
             if pending:
                 rows.fanouts.append((row, due_ms, pack_targets(targets)))

@@ -349,6 +349,17 @@ class Store:
         now_ms = self._clock.schedule_ms()
         return self._call(lambda raw: bulk.retry_one(raw, delivery_row, now_ms), after_fanouts=True)
 
+    async def webhook_of(self, delivery_row: int) -> int | None:
+        """The row of the webhook that a delivery belongs to, None if there is no such delivery."""
+
+        def find(raw: sqlite3.Connection) -> int | None:
+            found = raw.execute(
+                "SELECT webhook FROM deliveries WHERE id = ?", (delivery_row,)
+            ).fetchone()
+            return None if found is None else int(found[0])
+
+        return await self.read(find)
+
     def _bulk(self, function: Callable[[sqlite3.Connection], T], rows: int) -> asyncio.Future[T]:
         return self._call(function, rows=rows, alone=True, after_fanouts=True)
 

@@ -93,7 +93,7 @@ class Changes:
         webhook = await self._store.add_webhook(NewWebhook(secrets=Secrets(secret), **fields))
         webhook = await self._with_revision(webhook)
         self._in_force(webhook)
-        _log.info("webhook created", action="webhook_created", webhook=webhook.id)
+        _log.info("webhook created", action="webhook_created", webhook_id=webhook.id)
         return webhook, secret
 
     async def patch(self, webhook_id: str, changes: WebhookInput) -> Webhook:
@@ -131,7 +131,7 @@ class Changes:
             _log.info(
                 "webhook changed",
                 action="webhook_changed",
-                webhook=webhook.id,
+                webhook_id=webhook.id,
                 fields=sorted(fields.keys() - {"health"}),
             )
             return changed
@@ -143,7 +143,7 @@ class Changes:
             self._registry.remove(webhook.row)
             self._dispatch.webhook_changed(webhook.row)
             self.conversions.cancel(webhook.row)
-            _log.info("webhook deleted", action="webhook_deleted", webhook=webhook.id)
+            _log.info("webhook deleted", action="webhook_deleted", webhook_id=webhook.id)
         self._locks.pop(webhook.row, None)
 
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
@@ -156,7 +156,7 @@ class Changes:
             secrets = Secrets(secret) if activate_in_s <= 0 else Secrets(current, secret, at_ms)
             changed = await self._store.update_webhook(webhook.row, secrets=secrets)
             self._in_force(replace(changed, health=self._health(webhook.row)))
-            _log.info("signing secret rotated", action="secret_rotated", webhook=webhook.id)
+            _log.info("signing secret rotated", action="secret_rotated", webhook_id=webhook.id)
             return Rotation(secret, at_ms)
 
     # --- what follows from failures
@@ -173,7 +173,7 @@ class Changes:
             _log.warning(
                 "webhook keeps failing",
                 action="webhook_failing",
-                webhook=webhook.id,
+                webhook_id=webhook.id,
                 host=webhook.host,
                 failures=health.failures,
             )
@@ -189,7 +189,7 @@ class Changes:
         _log.error(
             "webhook disabled",
             action="webhook_disabled",
-            webhook=webhook.id,
+            webhook_id=webhook.id,
             host=webhook.host,
             failures=health.failures,
         )

@@ -53,7 +53,9 @@ class Resending:
         job = await self._store.start_retry(webhook.row, since_ms, states, until_ms)
         count = await self._store.count_retry(job)
         self._conversions.retry(job)
-        _log.info("window to be sent again", action="retry_window", webhook=webhook.id, count=count)
+        _log.info(
+            "window to be sent again", action="retry_window", webhook_id=webhook.id, count=count
+        )
         return count
 
     async def one(self, delivery_row: int, webhook_row: int) -> None:
