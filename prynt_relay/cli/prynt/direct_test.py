@@ -1,5 +1,6 @@
 """A sample event sent straight to a URL, without a daemon: `prynt webhooks test --url`."""
 
+import contextlib
 import http.client
 import json
 import secrets
@@ -86,9 +87,12 @@ class _Exchange:
         self.failure: Exception | None = None
         self.answered_s: float | None = None
         self.done = threading.Event()
-        self._parts = parts
         self._sample = sample
-        self._timeout_s = timeout_s
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
 
     def run(self) -> None:
         try:
@@ -96,32 +100,34 @@ class _Exchange:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.failure = error
         finally:
+            self._connection.close()
             self.done.set()
 
+    def give_up(self) -> None:
+        """Make whatever still waits for the receiver fail."""
+        if self._connection.sock is not None:
+            with contextlib.suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+
     def _send(self) -> None:
-        parts, sample = self._parts, self._sample
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.putrequest("POST", path, skip_accept_encoding=True)
+        connection, sample = self._connection, self._sample
+        connection.putrequest("POST", self._path, skip_accept_encoding=True)
         for name, value in sample.headers.items():
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(len(sample.body)))
         connection.endheaders(sample.body)
-        response = connection.getresponse()
-        self.answered_s = time.monotonic()
-        for name, value in response.getheaders():
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-        self.status = response.status
-        while len(self.body) <= _KEPT:
-            chunk = response.read1(_KEPT)
-            if not chunk:
-                self.whole = True
-                break
-            self.body += chunk
-        connection.close()
+        with connection.getresponse() as response:
+            self.answered_s = time.monotonic()
+            for name, value in response.getheaders():
+                known = self.headers.get(name)
+                self.headers[name] = value if known is None else f"{known}, {value}"
+            self.status = response.status
+            while len(self.body) <= _KEPT:
+                chunk = response.read1(_KEPT)
+                if not chunk:
+                    self.whole = True
+                    break
+                self.body += chunk
 
 
 def send_sample(url: str, sample: Sample, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
@@ -134,11 +140,12 @@ def send_sample(url: str, sample: Sample, timeout_s: float = TIMEOUT_S) -> dict[
     threading.Thread(target=exchange.run, daemon=True).start()
     exchange.done.wait(timeout_s)
     ended = exchange.answered_s or time.monotonic()
-    status = exchange.status
+    status, failure = exchange.status, exchange.failure
+    exchange.give_up()  # only now: a response that it cuts off must not count as one
     if status is not None:
         outcome, error = ("success", None) if 200 <= status < 300 else ("http_error", None)
     else:
-        outcome, error = _failed(exchange.failure, timeout_s)
+        outcome, error = _failed(failure, timeout_s)
     started = datetime.fromtimestamp(started_s, UTC).isoformat(timespec="milliseconds")
     return {
         "eventId": sample.event_id,
