@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 HEADERS_KEPT: Final = 16_384
 """Bytes of response headers kept for the log; whole lines beyond it are left out."""
 
-BODY_DRAINED: Final = 65_536
-"""Bytes of a body read to keep its connection; a longer one costs the connection instead."""
+RESPONSE_DRAINED: Final = 65_536
+"""Bytes of a response read to keep its connection; a longer one costs the connection instead."""
 
 
 class Exchange:
@@ -101,10 +101,14 @@ class Exchange:
         size = 0
         try:
             async with asyncio.timeout_at(until):
-                while not payload.at_eof() and size <= BODY_DRAINED:
+                while not payload.at_eof():
                     chunk = await payload.readany()
                     size += len(chunk)
                     kept += chunk[: keep - len(kept)]
+                    if protocol.received > RESPONSE_DRAINED:
+                        break
+                    # Thousands of tiny chunks may be at hand; others get their turns in between.
+                    await asyncio.sleep(0)
             if not protocol.is_sent():
                 async with asyncio.timeout_at(send_until):
                     await protocol.sent()

@@ -71,9 +71,9 @@ class ResponseProtocol(ResponseHandler):
         )
 
     def is_sent(self) -> bool:
-        """Whether all that was written has left for the system."""
+        """Whether all that was written has left for the system, or never will."""
         transport = self.transport
-        return transport is None or not transport.get_write_buffer_size()
+        return transport is None or transport.is_closing() or not transport.get_write_buffer_size()
 
     async def sent(self) -> None:
         """Wait until all that was written has left; raises where the connection is lost."""
@@ -103,10 +103,11 @@ class ResponseProtocol(ResponseHandler):
         headers that came with it along; in slices, so that the head's bound holds.
         """
         self.received += len(data)
-        if self._stage is _Stage.BODY:
-            super().data_received(data)
-        elif self._stage is _Stage.HEAD:
+        if self._stage is _Stage.HEAD:
             self._head_received(data)
+        elif self._stage is _Stage.BODY or not self.exchanges:
+            # A server that answers before it was asked has it kept until it is.
+            super().data_received(data)
         elif data:
             # An answer that nobody asked for, such as an idle server's 408: it must not pass for
             # the answer to the next request.

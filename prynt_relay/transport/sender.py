@@ -101,9 +101,12 @@ class Sender:
             attempt.host = endpoint.host
             request = self._request(endpoint, webhook, event, format, attempt)
             exchange = Exchange(self._pool, endpoint.connect_request)
-            async with asyncio.timeout_at(attempt.deadline):
-                await exchange.respond(request)
-            return await self._answered(attempt, exchange)
+            try:
+                async with asyncio.timeout_at(attempt.deadline):
+                    await exchange.respond(request)
+                return await self._answered(attempt, exchange)
+            finally:
+                exchange.end()
         except TimeoutError:
             connected = exchange is not None and exchange.connected
             resolved = not self._resolver.is_pending(attempt.host)
@@ -118,9 +121,6 @@ class Sender:
                 name = type(error).__name__
                 _log.error("attempt broke", action="attempt_broke", error=name, trace=trace)
             return self._failed(attempt, outcomes.failure(error, attempt.host))
-        finally:
-            if exchange is not None:
-                exchange.end()
 
     @staticmethod
     def _request(
