@@ -8,7 +8,7 @@ import click
 from prynt_relay.errors import RelayError
 from prynt_relay.ops import files
 
-_WHAT: Final = {
+WHAT: Final = {
     "alerts": "alert rules for Prometheus",
     "dashboard": "a dashboard for Grafana, as JSON to import",
     "scrape": "a scrape configuration for Prometheus",
@@ -24,12 +24,12 @@ _WHAT: Final = {
 @click.command(
     "print",
     epilog="\b\nWhat there is:\n"
-    + "\n".join(f"  {name:10} {text}" for name, text in _WHAT.items())
+    + "\n".join(f"  {name:10} {text}" for name, text in WHAT.items())
     + "\n\n\b\nExamples:\n"
     "  prynt-relay print alerts > /etc/prometheus/prynt-relay-alerts.yml\n"
     "  prynt-relay print unit --prefix /srv/prynt-relay",
 )
-@click.argument("name", type=click.Choice(list(_WHAT)), metavar="WHAT")
+@click.argument("name", type=click.Choice(list(WHAT)), metavar="WHAT")
 @click.option(
     "--prefix",
     type=click.Path(path_type=Path),

@@ -295,11 +295,9 @@ ROWS: Final = (
             ),
             Panel(
                 "File descriptors",
-                "Open descriptors and how many there may be.",
-                (
-                    Query(_process("open_fds"), "{{instance}} open"),
-                    Query(_process("max_fds"), "{{instance}} limit"),
-                ),
+                "The share of its descriptors that is open.",
+                (Query(f"{_process('open_fds')} / {_process('max_fds')}", "{{instance}}"),),
+                unit="percentunit",
                 width=6,
             ),
             Panel(

@@ -50,7 +50,11 @@ class Machine:
         script = "".join(block.text for block in blocks)
         environment = ["PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_QUIET=1"]
         command = ["env", "--chdir=/wheels", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-        return self.run(*command, *environment, "sh", "-eux", "-c", script, timeout_s=300).stdout
+        done = self.run(
+            *(*command, *environment, "sh", "-eux", "-c", script), check=False, timeout_s=300
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.journal('-n', '30')}"
+        return done.stdout
 
     def show(self, name: str, unit: str = SERVICE) -> str:
         """One of a unit's properties."""
