@@ -9,7 +9,8 @@ from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.moments import clock_time, milliseconds, parse_moment, rough
 from prynt_relay.cli.prynt.terminal import Cell, Terminal, cut
 
-_LEAST_ADDRESS: Final = 24
+_COMFORTABLE: Final = 24  # cells for an address before anything else gives way to it
+_LEAST: Final = 8
 
 
 def show_attempt(
@@ -52,27 +53,22 @@ def _answered(terminal: Terminal, time_of_day: str, attempt: Mapping[str, Any], 
     style = "green" if outcome == "success" else "red"
     duration, retry = " " + milliseconds(attempt["durationMs"]), _retry(attempt)
     label = str(status) if status is not None else outcome
-    taken = len(f"{time_of_day}<-- [] POST {event}{retry}")
     where = safe_line(where)
+    free = terminal.out.width - len(f"{time_of_day}<-- [] POST {event}{retry}")
+    wanted = min(len(where), _COMFORTABLE)
     # The address gives way first, then the duration, then the failure's long name.
-    taken += min(len(where), _LEAST_ADDRESS)
-    if taken + len(label + duration) > terminal.out.width:
+    if free - len(label + duration) < wanted:
         duration = ""
-        if taken + len(label) > terminal.out.width:
+        if free - len(label) < wanted:
             label = SHORT_OUTCOMES.get(label, label)
     terminal.say(
         Cell(time_of_day, "dim"),
         Cell("<-- ", "dim"),
         Cell(f"[{label}]", style),
-        f" POST {cut(where, _room(terminal, taken, label + duration, where))}{event}",
+        f" POST {cut(where, max(free - len(label + duration), _LEAST))}{event}",
         Cell(duration, "dim"),
         Cell(retry, "yellow"),
     )
-
-
-def _room(terminal: Terminal, taken: int, rest: str, where: str) -> int:
-    """Return how many cells an address may have, of which `taken` counts the least already."""
-    return max(terminal.out.width - taken - len(rest), 0) + min(len(where), _LEAST_ADDRESS)
 
 
 def _which(attempt: Mapping[str, Any]) -> str:
