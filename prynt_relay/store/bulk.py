@@ -14,6 +14,7 @@ from prynt_relay.errors import ConflictError, NotFoundError
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store.due import DUE_COLUMNS, due_delivery
+from prynt_relay.store.numbers import first_event
 from prynt_relay.store.rows import RowStatement
 
 _SCHEDULED: Final = int(DeliveryState.SCHEDULED)
@@ -154,12 +155,11 @@ def cancel_chunk(connection: sqlite3.Connection, webhook_row: int, limit: int) -
 # --- retrying a window ---
 
 
-def first_row(connection: sqlite3.Connection, since_ms: int) -> int:
+def first_row(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> int:
     """The first delivery number that may belong to an event received from `since_ms` on."""
     found: tuple[int] | None = connection.execute(
-        """SELECT first_delivery FROM events
-           WHERE id = (SELECT min(id) FROM events WHERE received_at_ms >= ?)""",
-        (since_ms,),
+        "SELECT first_delivery FROM events WHERE id = ?",
+        (first_event(connection, since_ms, now_ms),),
     ).fetchone()
     return (1 << 62) if found is None else found[0]
 

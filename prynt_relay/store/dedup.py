@@ -6,7 +6,7 @@ from typing import Final
 
 from prynt_relay.model import ids
 from prynt_relay.model.event import Append, NewEvent
-from prynt_relay.store.numbers import Numbers
+from prynt_relay.store.numbers import Numbers, first_event
 from prynt_relay.store.rows import RowStatement
 from prynt_relay.store.supplied import SuppliedTexts
 
@@ -143,6 +143,19 @@ class Dedup:
             if len(found) == len(skipped):
                 return skipped
             skipped = found
+
+    def forget(self, connection: sqlite3.Connection, now_ms: int) -> int:
+        """Delete some keys that are older than the window, and some ids whose events are gone.
+
+        Returns how many rows went, 0 when there is nothing left to do.
+        """
+        within = first_event(connection, now_ms - self._window_ms, now_ms)
+        self._keys.drop_filters(connection, within)
+        self._ids.drop_filters(connection, within)
+        oldest: int | None = connection.execute("SELECT min(id) FROM events").fetchone()[0]
+        return self._keys.forget(connection, within) or self._ids.forget(
+            connection, self._numbers.event + 1 if oldest is None else oldest
+        )
 
 
 def _read(

@@ -28,3 +28,19 @@ class Numbers:
             "UPDATE meta SET last_event_row = ?, last_delivery_row = ?, last_attempt_row = ?",
             (self.event, self.delivery, self.attempt),
         )
+
+
+def first_event(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> int:
+    """A number that no event received from `since_ms` on is below; beyond all if there is none.
+
+    Numbers rise with the time of receipt, except over a wall clock that was set back. What seems
+    to come from the future was received before that, so it counts as well.
+    """
+    found: tuple[int, int] = connection.execute(
+        """SELECT coalesce((SELECT id FROM events WHERE received_at_ms >= ?1
+                            ORDER BY received_at_ms, id LIMIT 1), 1 << 62),
+                  coalesce((SELECT min(id) FROM events INDEXED BY events_by_time
+                            WHERE received_at_ms > ?2), 1 << 62)""",
+        (since_ms, now_ms),
+    ).fetchone()
+    return min(found)

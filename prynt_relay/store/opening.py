@@ -15,7 +15,7 @@ from prynt_relay.store.checkpoint import Checkpointer
 from prynt_relay.store.connection import Connection, Opener, connect_writer, start_wal
 from prynt_relay.store.dedup import Dedup
 from prynt_relay.store.faults import Fault, fault_of, reason
-from prynt_relay.store.numbers import Numbers
+from prynt_relay.store.numbers import Numbers, first_event
 from prynt_relay.store.secret_box import SecretBox
 from prynt_relay.store.settle import Settler
 from prynt_relay.store.supplied import SuppliedTexts
@@ -32,8 +32,7 @@ class Opened(msgspec.Struct):
     transaction: Transaction
     checkpointer: Checkpointer
     numbers: Numbers
-    keys: SuppliedTexts
-    ids: SuppliedTexts
+    dedup: Dedup
     webhooks: WebhookRows
     pending_fanouts: list[int]
     alive_schedule_ms: int
@@ -145,16 +144,17 @@ def _load(
     _reencrypt(raw, webhooks)
     seed, alive_ms = raw.execute("SELECT hash_seed, alive_schedule_ms FROM meta").fetchone()
     numbers = Numbers(raw)
-    oldest = _first_event(raw, appending.now_ms - appending.dedup_window_ms)
+    oldest = first_event(raw, appending.now_ms - appending.dedup_window_ms, appending.now_ms)
     keys = SuppliedTexts("supplied_keys", seed)
     ids = SuppliedTexts("supplied_ids", seed)
     keys.load(raw, oldest)
     ids.load(raw, oldest)
     pending = [row for (row,) in raw.execute("SELECT event FROM fanouts ORDER BY event")]
+    dedup = Dedup(raw, numbers=numbers, keys=keys, ids=ids, window_ms=appending.dedup_window_ms)
     appender = Appender(
         raw,
         numbers=numbers,
-        dedup=Dedup(raw, numbers=numbers, keys=keys, ids=ids, window_ms=appending.dedup_window_ms),
+        dedup=dedup,
         api_version=appending.api_version,
         event_source=appending.event_source,
     )
@@ -165,20 +165,11 @@ def _load(
         transaction,
         Checkpointer(),
         numbers,
-        keys,
-        ids,
+        dedup,
         webhooks,
         pending,
         alive_ms,
     )
-
-
-def _first_event(raw: sqlite3.Connection, since_ms: int) -> int:
-    """The number of the first event received from `since_ms` on."""
-    found: int | None = raw.execute(
-        "SELECT min(id) FROM events WHERE received_at_ms >= ?", (since_ms,)
-    ).fetchone()[0]
-    return 1 << 62 if found is None else found
 
 
 def _reencrypt(raw: sqlite3.Connection, webhooks: WebhookRows) -> None:

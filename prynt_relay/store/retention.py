@@ -1,0 +1,125 @@
+"""The retention pass: decides what goes, step by step between the batches of live traffic."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from prynt_relay.clock import Clock
+from prynt_relay.store import outbox, purge
+from prynt_relay.store.dedup import Dedup
+from prynt_relay.store.numbers import Numbers
+from prynt_relay.store.purge import Purged
+
+T = TypeVar("T")
+
+STEP_ROWS: Final = 500
+"""Rows that one step deletes: a few milliseconds."""
+
+REST: Final = 4
+"""After each step the pass rests for this many times as long, so that it takes a fifth of the
+writer's time at most."""
+
+_NO_LIMIT_MS: Final = 1 << 62
+
+
+class BulkWrites(Protocol):
+    """Runs a function in a transaction of its own, in the writer's order."""
+
+    def __call__(self, function: Callable[[sqlite3.Connection], T], rows: int) -> asyncio.Future[T]:
+        """Enqueue it."""
+        ...
+
+
+class Retention:
+    """Remembers from pass to pass which free pages nobody needed."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        numbers: Numbers,
+        dedup: Dedup,
+        write: BulkWrites,
+        read: Callable[
+            [Callable[[sqlite3.Connection], tuple[int, int, int]]], Awaitable[tuple[int, int, int]]
+        ],
+    ) -> None:
+        self._clock = clock
+        self._numbers = numbers
+        self._dedup = dedup
+        self._write = write
+        self._read = read
+        self._free_after_pass = 0
+
+    async def run(self, history_s: float, max_size: int) -> Purged:
+        """One pass; see `Store.purge`."""
+        cutoff_ms = self._clock.wall_ms() - int(history_s * 1000)
+        _, free_before, _ = await self._read(purge.page_counts)
+        purged = await self._purge(cutoff_ms, max_pages=None)
+        pages, free, page_bytes = await self._read(purge.page_counts)
+        max_pages = max_size // page_bytes
+        if pages - free > max_pages:
+            purged.add(await self._purge(_NO_LIMIT_MS, max_pages=max_pages))
+        await self._steps(lambda raw: self._dedup.forget(raw, self._clock.wall_ms()))
+        await self._steps(purge.purge_webhooks)
+        await self._steps(lambda raw: outbox.purge(raw, cutoff_ms, STEP_ROWS))
+        await self._give_back(free_before, max_pages)
+        return purged
+
+    async def _purge(self, before_ms: int, max_pages: int | None) -> Purged:
+        """Delete settled history until none is left, or until no more than `max_pages` are used."""
+        purged = Purged()
+        after: purge.Position | None = purge.START
+        while after is not None:
+            step = await self._step(
+                partial(
+                    purge.purge_step,
+                    numbers=self._numbers,
+                    after=after,
+                    before_ms=before_ms,
+                    limit=STEP_ROWS,
+                )
+            )
+            purged.add(step.purged)
+            after = step.after
+            if max_pages is not None and step.used_pages <= max_pages:
+                break
+        return purged
+
+    async def _give_back(self, free_before: int, max_pages: int) -> None:
+        """Shorten the file by the pages that were free all through the time between two passes.
+
+        What was freed just now the coming events will fill: giving it back would only move
+        pages about. Beyond `max_size` everything free goes.
+        """
+        pages, free, _ = await self._read(purge.page_counts)
+        surplus = min(self._free_after_pass, free_before)
+        keep = 0 if pages > max_pages else max(0, free - surplus)
+        while free > keep:
+            wanted = min(purge.VACUUM_PAGES, free - keep)
+            left = await self._step(partial(purge.vacuum_step, pages=wanted))
+            if left >= free:
+                break
+            free = left
+        self._free_after_pass = free
+
+    async def _steps(self, function: Callable[[sqlite3.Connection], int]) -> None:
+        """Repeat until there is nothing to do."""
+        while await self._step(function):
+            pass
+
+    async def _step(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """One step and the rest after it."""
+        took_s = 0.0
+
+        def timed(raw: sqlite3.Connection) -> T:
+            nonlocal took_s
+            started = self._clock.monotonic()
+            result = function(raw)
+            took_s = self._clock.monotonic() - started
+            return result
+
+        result = await self._write(timed, STEP_ROWS)
+        await self._clock.sleep(REST * took_s)
+        return result
