@@ -1,0 +1,121 @@
+"""The API's listening socket: bounded requests, errors of HTTP itself as problems, a calm end."""
+
+import asyncio
+import errno
+import logging
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from prynt_relay.api.deps import DEPS
+from prynt_relay.api.middleware import REQUEST_ID, SERVER
+from prynt_relay.api.problems import ProblemError
+from prynt_relay.errors import RelayError
+
+KEEPALIVE_S: Final = 75.0
+MAX_LINE: Final = 16_384
+"""Bytes of a request line: a cursor and some filters fit many times over."""
+
+MAX_FIELD: Final = 8_190
+MAX_HEADERS: Final = 64
+STOP_S: Final = 10.0
+"""How long requests that are being answered may take once the server stops."""
+
+_BACKLOG: Final = 128
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what aiohttp refuses before any route is asked is a problem document too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a malformed request, and close the connection."""
+        if request.writer is not None and request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun; the connection can only be closed")
+        if isinstance(exc, LineTooLong):
+            problem = ProblemError(
+                431,
+                "headers_too_large",
+                f"the request line may have {MAX_LINE} bytes and a header {MAX_FIELD}; send less",
+            )
+        elif status == 500:
+            self.logger.error("a request failed outside of its handler", exc_info=exc)
+            problem = ProblemError(500, "internal_error", "something went wrong; the log has more")
+        else:
+            problem = ProblemError(400, "malformed_request", "this is not a valid HTTP/1.1 request")
+        response = problem.response("")
+        response.headers["Server"] = SERVER
+        response.headers[REQUEST_ID] = ""
+        response.force_close()
+        return response
+
+
+class ApiServer:
+    """Serves an application of `make_app` on one address."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._app = app
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=STOP_S, handle_signals=False
+        )
+        self._server: asyncio.Server | None = None
+        self._stopped = False
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the address, with the real port where 0 was asked for.
+
+        Raises RelayError where the address can't be listened on.
+        """
+        await self._runner.setup()
+        handler = self._runner.server
+        if handler is None:
+            raise RelayError("the API's application can't be set up twice")
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {
+            "loop": loop,
+            "keepalive_timeout": KEEPALIVE_S,
+            "max_line_size": MAX_LINE,
+            "max_field_size": MAX_FIELD,
+            "max_headers": MAX_HEADERS,
+            "auto_decompress": False,
+            "access_log": None,
+            "logger": logging.getLogger("prynt_relay.api"),
+        }
+        try:
+            self._server = await loop.create_server(
+                lambda: _Connection(handler, **options), host, port, backlog=_BACKLOG
+            )
+        except OSError as error:
+            await self._runner.cleanup()
+            raise RelayError(f"api.listen: {_why(error, host, port)}") from error
+        found = self._server.sockets[0].getsockname()
+        return found[0], found[1]
+
+    async def stop(self) -> None:
+        """Accept nothing more, end streams, let requests finish for a while; twice is harmless."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._app[DEPS].hub.close()
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    where = f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use; stop what listens there, or choose another port"
+    if error.errno == errno.EACCES:
+        return f"{where} may not be listened on; ports below 1024 need a privilege"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where} is not an address of this machine"
+    return f"can't listen on {where}: {error.strerror or error}"
