@@ -52,7 +52,7 @@ def test_every_command_explains_itself(context: click.Context, command: click.Co
     assert command.help
     options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
     assert {name for option in options for name in option.opts} >= SHARED
-    assert [option.name for option in options if not option.help and option.name != "port"] == []
+    assert [option.name for option in options if not option.help] == []
     text = command.get_help(context)
     assert max(map(len, text.splitlines())) <= 100
 

@@ -68,14 +68,14 @@ def get(session: Session, event: str) -> None:
         'prynt events send verdict.block --data \'{"visitorId": "pv_8kX2mNqR3jT7p"}\'',
         "prynt events send verdict.block --data @event.json --idempotency-key order-4711",
         "prynt events send verdict.block --sample",
-        "prynt events send --file events.jsonl      # one section-3 object a line, or an array",
+        "prynt events send --file events.jsonl      # one object a line, or an array",
     )
 )
 @click.argument("event_type", metavar="[TYPE]", type=EVENT_TYPE, required=False)
 @click.option("--data", metavar="JSON|@FILE|-", help="The event's data, passed on byte for byte.")
 @click.option("--sample", is_flag=True, help="Send a realistic made-up event of this type.")
 @click.option("--file", "file_", metavar="FILE|-", help="Send many: JSON Lines or an array.")
-@click.option("--event-id", metavar="ID", help="The event's own id, evt_….")
+@click.option("--event-id", metavar="ID", help="The event's own id (evt_…).")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again stores nothing new.")
 @click.option("--created-at", metavar="MOMENT", help="When it happened, ISO 8601 in UTC.")
 @with_session

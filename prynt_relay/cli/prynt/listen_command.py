@@ -20,8 +20,21 @@ from prynt_relay.cli.prynt.terminal import Cell
         "prynt listen --port 3000 --status 503      # to see the retries",
     )
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=3000,
+    show_default=True,
+    metavar="PORT",
+    help="The port to listen on; 0 takes any that is free.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address to listen on.",
+)
 @click.option(
     "--secret",
     "secrets",
@@ -34,6 +47,7 @@ from prynt_relay.cli.prynt.terminal import Cell
     type=click.IntRange(200, 599),
     default=200,
     show_default=True,
+    metavar="STATUS",
     help="What to answer; what fails its verification gets 401.",
 )
 @click.option("--body", is_flag=True, help="Print the bodies too.")
