@@ -8,7 +8,6 @@ its parser; tests/integration/test_transport_seam.py holds the seam against the 
 """
 
 import asyncio
-import enum
 from typing import Final
 
 from aiohttp.client_proto import ResponseHandler
@@ -37,10 +36,10 @@ class ResponseTooLargeError(Exception):
     """A response's head is beyond the bounds; the message says which."""
 
 
-class _Stage(enum.IntEnum):
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
+# What may arrive next; plain numbers, since they are looked at several times per request.
+_IDLE: Final = 0
+_HEAD: Final = 1
+_BODY: Final = 2
 
 
 class ResponseProtocol(ResponseHandler):
@@ -53,14 +52,14 @@ class ResponseProtocol(ResponseHandler):
         self.received = 0
         """Bytes that have arrived since the present request was begun."""
         self._interim = 0
-        self._stage = _Stage.IDLE
+        self._stage = _IDLE
 
     def begin(self) -> None:
         """Get ready for the response to a new request."""
         self.exchanges += 1
         self.received = 0
         self._interim = 0
-        self._stage = _Stage.HEAD
+        self._stage = _HEAD
         self.set_response_params(
             read_until_eof=True,
             auto_decompress=False,
@@ -83,7 +82,7 @@ class ResponseProtocol(ResponseHandler):
 
     def finish(self) -> None:
         """Note that the response has been read; nothing may arrive until the next request."""
-        self._stage = _Stage.IDLE
+        self._stage = _IDLE
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Pass the final response on; count and drop interim ones (RFC 9110, section 15.2)."""
@@ -93,7 +92,7 @@ class ResponseProtocol(ResponseHandler):
             if self._interim > INTERIM_MAX:
                 self._refuse(f"more than {INTERIM_MAX} interim responses")
             return
-        self._stage = _Stage.BODY
+        self._stage = _BODY
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
@@ -103,9 +102,9 @@ class ResponseProtocol(ResponseHandler):
         headers that came with it along; in slices, so that the head's bound holds.
         """
         self.received += len(data)
-        if self._stage is _Stage.HEAD:
+        if self._stage == _HEAD:
             self._head_received(data)
-        elif self._stage is _Stage.BODY or not self.exchanges:
+        elif self._stage == _BODY or not self.exchanges:
             # A server that answers before it was asked has it kept until it is.
             super().data_received(data)
         elif data:
@@ -116,14 +115,14 @@ class ResponseProtocol(ResponseHandler):
     def _head_received(self, data: bytes) -> None:
         before = self.received - len(data)
         start = 0
-        while self._stage is _Stage.HEAD and start < len(data):
+        while self._stage == _HEAD and start < len(data):
             end = data.find(_END_OF_HEAD, start, start + _SLICE)
             end = min(start + _SLICE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
             super().data_received(data if end - start == len(data) else data[start:end])
             start = end
             if self._exception is not None or self.transport is None:
                 return
-            if self._stage is _Stage.HEAD and before + start > HEAD_MAX:
+            if self._stage == _HEAD and before + start > HEAD_MAX:
                 self._refuse(f"headers of more than {HEAD_MAX} bytes")
                 return
         if start < len(data):

@@ -258,6 +258,18 @@ def self_signed_certificate() -> ssl.SSLContext:
     return context
 
 
+def huge_chain() -> ssl.SSLContext:
+    """A good certificate, followed by a thousand that have nothing to do with it."""
+    authority = shared_authority().ca
+    leaf = authority.issue_cert(*NAMES)
+    others = trustme.CA().cert_pem.bytes() * 1000
+    pem = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes() + others
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with trustme.Blob(pem).tempfile() as path:
+        context.load_cert_chain(path)
+    return context
+
+
 def unknown_authoritys_certificate() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert(*NAMES).configure_cert(context)

@@ -267,6 +267,13 @@ async def test_a_certificate_that_does_not_verify_is_a_tls_error(
     says(result.error, HOST, "certificate", words)
 
 
+async def test_a_huge_chain_of_certificates_is_a_tls_error() -> None:
+    """OpenSSL takes in 100 KB of certificates and not more."""
+    async with Receiver(ssl_context=bad.huge_chain()) as receiver:
+        result = await attempt(receiver.url)
+    assert result.outcome is Outcome.TLS_ERROR
+
+
 @pytest.mark.parametrize(
     "greeting",
     [b"220 smtp.receiver.test\r\n", b"\x16\x03\x01\xff\xff", bytes(range(256))],
