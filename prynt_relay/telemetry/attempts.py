@@ -26,7 +26,6 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
         return
     next_ms = settlement.next_attempt_ms
     fields = {
-        "action": "attempt",
         "webhook_id": webhook.id if webhook else None,
         "event_id": event.event_id,
         "delivery_id": ids.delivery_id(settlement.delivery_row),
@@ -43,6 +42,6 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
     }
     known = {name: value for name, value in fields.items() if value is not None}
     if success:
-        _log.debug("an attempt succeeded", **known)
+        _log.debug("an attempt succeeded", action="attempt", **known)
     else:
-        _log.warning("an attempt failed", **known)
+        _log.warning("an attempt failed", action="attempt", **known)

@@ -33,9 +33,13 @@ _RULES: Final = (
 )
 
 
+_OPEN_PATHS: Final = frozenset({"", "/", "/metrics"})
+"""Paths of our own addresses, which the log may name."""
+
+
 def _host_only(match: re.Match[str]) -> str:
     shown = match[1] + match[2]
-    return shown if match[0] in {shown, shown + "/"} else f"{shown}/{MASK}"
+    return match[0] if match[0].removeprefix(shown) in _OPEN_PATHS else f"{shown}/{MASK}"
 
 
 def mask(text: str) -> str:
