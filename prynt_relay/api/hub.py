@@ -94,7 +94,7 @@ class Hub:
                 await self._read_news()
                 await self._clock.sleep(_PAUSE_S)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End all streams; new ones are refused."""
         self._closed = True
         self._tell()

@@ -59,25 +59,27 @@ class _Connection(web.RequestHandler):
 
 
 class ApiServer:
-    """Serves an application of `make_app` on one address."""
+    """Serves an application of `make_app` on one address; port 0 is any that is free."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, host: str, port: int) -> None:
         self._app = app
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=STOP_S, handle_signals=False
-        )
+        self._host, self._port = host, port
+        self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
-        self._stopped = False
+        self.address: tuple[str, int] = (host, port)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address, with the real port where 0 was asked for.
+    async def start(self) -> None:
+        """Listen; `address` then holds the real port.
 
         Raises RelayError where the address can't be listened on.
         """
-        await self._runner.setup()
-        handler = self._runner.server
+        runner = web.AppRunner(
+            self._app, access_log=None, shutdown_timeout=STOP_S, handle_signals=False
+        )
+        await runner.setup()
+        handler = runner.server
         if handler is None:
-            raise RelayError("the API's application can't be set up twice")
+            raise RelayError("the API's server has no handler; it was set up half")
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {
             "loop": loop,
@@ -91,27 +93,28 @@ class ApiServer:
         }
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(handler, **options), host, port, backlog=_BACKLOG
+                lambda: _Connection(handler, **options), self._host, self._port, backlog=_BACKLOG
             )
         except OSError as error:
-            await self._runner.cleanup()
-            raise RelayError(f"api.listen: {_why(error, host, port)}") from error
-        found = self._server.sockets[0].getsockname()
-        return found[0], found[1]
+            await runner.cleanup()
+            why = _why(error, f"{self._host}:{self._port}")
+            raise RelayError(f"api.listen: {why}") from error
+        self._runner = runner
+        host, port, *_ = self._server.sockets[0].getsockname()
+        self.address = (host, port)
 
     async def stop(self) -> None:
         """Accept nothing more, end streams, let requests finish for a while; twice is harmless."""
-        if self._stopped:
+        runner, self._runner = self._runner, None
+        if runner is None:
             return
-        self._stopped = True
-        self._app[DEPS].hub.close()
+        await self._app[DEPS].hub.close()
         if self._server is not None:
             self._server.close()
-        await self._runner.cleanup()
+        await runner.cleanup()
 
 
-def _why(error: OSError, host: str, port: int) -> str:
-    where = f"{host}:{port}"
+def _why(error: OSError, where: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use; stop what listens there, or choose another port"
     if error.errno == errno.EACCES:
