@@ -12,7 +12,7 @@ MASK: Final = "***"
 SECRET_KEYS: Final = frozenset(
     {
         *("password", "secret", "secrets", "signing_secret", "authorization", "auth", "token"),
-        *("api_key", "key", "keys", "encryption_keys", "cookie", "headers", "body", "payload"),
+        *("api_key", "encryption_keys", "cookie", "headers", "body", "payload"),
         *("data", "request", "response"),
     }
 )
