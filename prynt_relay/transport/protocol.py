@@ -86,6 +86,9 @@ class ResponseProtocol(ResponseHandler):
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Pass the final response on; count and drop interim ones (RFC 9110, section 15.2)."""
+        if self._stage != _HEAD and self.exchanges:
+            self.drop()  # a second answer to one request; nothing from here on makes sense
+            return
         code = data[0].code
         if 100 <= code < 200 and code != 101:
             self._interim += 1
@@ -106,7 +109,7 @@ class ResponseProtocol(ResponseHandler):
             self._head_received(data)
         elif self._stage == _BODY or not self.exchanges:
             # A server that answers before it was asked has it kept until it is.
-            super().data_received(data)
+            self._feed(data)
         elif data:
             # An answer that nobody asked for, such as an idle server's 408: it must not pass for
             # the answer to the next request.
@@ -126,7 +129,17 @@ class ResponseProtocol(ResponseHandler):
                 self._refuse(f"headers of more than {HEAD_MAX} bytes")
                 return
         if start < len(data):
-            super().data_received(data[start:])
+            self._feed(data[start:])
+
+    def _feed(self, data: bytes) -> None:
+        """Parse in slices, so that a flood of answers is noticed before all of it was parsed."""
+        if len(data) <= _SLICE:
+            super().data_received(data)
+            return
+        for start in range(0, len(data), _SLICE):
+            if self.transport is None or self.transport.is_closing():
+                return
+            super().data_received(data[start : start + _SLICE])
 
     def _refuse(self, why: str) -> None:
         self.set_exception(ResponseTooLargeError(why))

@@ -119,7 +119,7 @@ class Sender:
                 # Only where and of what type: the message could hold a URL or a payload.
                 trace = "".join(traceback.format_tb(error.__traceback__))
                 name = type(error).__name__
-                _log.error("attempt broke", action="attempt_broke", error=name, trace=trace)
+                _log.error("an attempt broke", action="attempt_broke", error=name, exception=trace)
             return self._failed(attempt, outcomes.failure(error, attempt.host))
 
     @staticmethod
