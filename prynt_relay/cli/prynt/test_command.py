@@ -26,6 +26,7 @@ _DEFAULT_TYPE = "identification.complete"
         "prynt webhooks test wh_3kR8mNqT7xP2v --event verdict.block",
         "prynt webhooks test --url http://localhost:3000/webhooks/prynt \\",
         "    --event identification.complete",
+        "prynt webhooks test wh_3kR8mNqT7xP2v --dry-run --filter 'data.scores.suspect > `50`'",
     )
 )
 @click.argument("webhook", type=WEBHOOK, required=False)
@@ -43,6 +44,26 @@ _DEFAULT_TYPE = "identification.complete"
     help="With --url: what to sign with. [$PRYNT_WEBHOOK_SECRET; default: made up]",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the request too.")
+@click.option(
+    "--dry-run", is_flag=True, help="Send nothing: show which recent events WEBHOOK would get."
+)
+@click.option(
+    "--filter",
+    "expression",
+    metavar="JMESPATH",
+    help="With --dry-run: this filter instead of the webhook's.",
+)
+@click.option(
+    "--since", metavar="WHEN", help="With --dry-run: only what came in from then on; 24h, or ISO."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="With --dry-run: how many of the newest events.",
+)
 @with_session
 def test(
     session: Session,
@@ -50,14 +71,25 @@ def test(
     url: str | None,
     event_type: str | None,
     secret: str | None,
+    expression: str | None,
+    since: str | None,
+    limit: int,
     *,
     verbose: bool,
+    dry_run: bool,
 ) -> int:
     """Send a realistic sample event now and show the answer.
 
     To WEBHOOK the daemon sends it, also while the webhook is disabled. Exits 1 unless the answer
     was 2xx.
     """
+    if dry_run:
+        if url is not None or secret is not None or (webhook is None and expression is None):
+            raise click.UsageError("--dry-run wants a webhook, a --filter, or both, and no --url")
+        _dry_run(session, webhook, expression, event_type, since, limit)
+        return 0
+    if expression is not None or since is not None:
+        raise click.UsageError("--filter and --since go with --dry-run")
     if (webhook is None) == (url is None):
         raise click.UsageError("name a webhook, or a --url")
     if webhook is not None:
@@ -74,6 +106,13 @@ def test(
     else:
         _show(session, attempt, verbose=verbose)
     return 0 if attempt["outcome"] == "success" else 1
+
+
+def _dry_run(session: Session, *args: Any) -> None:
+    # Filters bring a library that no other command needs.
+    from prynt_relay.cli.prynt.dry_run import dry_run  # noqa: PLC0415 - heavy, and only here
+
+    dry_run(session, *args)
 
 
 def _direct(session: Session, url: str, event_type: str, secret: str | None) -> dict[str, Any]:
