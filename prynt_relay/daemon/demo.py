@@ -35,8 +35,11 @@ from prynt_relay.model.webhook_input import WebhookInput
 from prynt_relay.receiver import WebhookError, verify
 from prynt_relay.telemetry import logs
 
-RETRY_SCHEDULE_S: Final = (3.0, 6.0)
+RETRY_SCHEDULE_S: Final = (2.0, 4.0)
 EVENT_EVERY_S: Final = 0.8
+OPENING: Final = ("identification.complete", "verdict.block")
+"""The first events, so that a failure and its retry are seen at once."""
+
 WEIGHTS: Final = (10, 5, 3, 2, 2, 2, 3, 2, 1, 1, 1)
 """How often each of the specification's types comes."""
 
@@ -161,9 +164,10 @@ async def _publish(relay: Relay, counts: Counter[str]) -> None:
     """Write events to the socket as an identification server would, and wait for each ack."""
     rng = random.Random()  # noqa: S311 - variety, not secrecy
     reader, writer = await asyncio.open_unix_connection(str(relay.config.intake.socket))
+    opening = iter(OPENING)
     try:
         while True:
-            event_type = rng.choices(EVENT_TYPES, WEIGHTS)[0]
+            event_type = next(opening, None) or rng.choices(EVENT_TYPES, WEIGHTS)[0]
             line = json.dumps({"eventType": event_type, "data": sample_data(event_type, rng=rng)})
             started = time.perf_counter()
             writer.write(line.encode() + b"\n")
@@ -184,7 +188,7 @@ async def _publish(relay: Relay, counts: Counter[str]) -> None:
 
 
 def _introduce(relay: Relay) -> None:
-    api, metrics = relay.api_server.address, relay.metrics_server.address
+    api, metrics = relay.api.address, relay.metrics_server.address
     key_file = relay.config.state_dir / "api-key"
     first, second = RETRY_SCHEDULE_S
     _console.print("[bold]prynt-relay demo[/bold]: one daemon, two webhooks, events every second.")

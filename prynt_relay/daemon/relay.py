@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from prynt_relay.clock import Clock, SystemClock
 from prynt_relay.config.settings import Config
+from prynt_relay.daemon.api_part import ApiPart
 from prynt_relay.daemon.housekeeping import Housekeeping
 from prynt_relay.daemon.mails import HealthMails
 from prynt_relay.daemon.reloading import reload
@@ -41,6 +42,7 @@ from prynt_relay.webhooks.fields import FieldRules
 from prynt_relay.webhooks.filters import FilterError, Filters
 from prynt_relay.webhooks.registry import Registry
 from prynt_relay.webhooks.resending import Resending
+from prynt_relay.webhooks.sampling import Sampling
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +66,7 @@ class Relay:
         """`lookup` replaces name resolution; `intake_fd` is a socket that systemd listens on."""
         self.config = config
         self.clock = clock or SystemClock()
-        self._random_bytes = random_bytes
+        self.random_bytes = random_bytes
         self._lookup = lookup
         self._intake_fd = intake_fd
         self.supervisor = Supervisor()
@@ -92,14 +94,15 @@ class Relay:
         config = self.config
         observer = StoreObserver(self.metrics)
         self._observer = observer
+        self.secret_box = SecretBox(config.encryption_keys, self.random_bytes)
         self.store = await Store.open(
             config.state_dir / DATABASE_FILE,
             clock=self.clock,
             api_version=config.api_version,
             event_source=config.event_source,
             dedup_window_s=config.intake.dedup_window_s,
-            secret_box=SecretBox(config.encryption_keys, self._random_bytes),
-            random_bytes=self._random_bytes,
+            secret_box=self.secret_box,
+            random_bytes=self.random_bytes,
             observer=observer,
         )
         self.clock.not_before(self.store.alive_schedule_ms)
@@ -181,13 +184,19 @@ class Relay:
                 wake=self.outbox.wake,
             ),
             clock=self.clock,
-            random_bytes=self._random_bytes,
+            random_bytes=self.random_bytes,
         )
         self.resending = Resending(
             registry=self.registry,
             store=self.store,
             dispatch=self.dispatcher,
             conversions=self.changes.conversions,
+        )
+        self.sampling = Sampling(
+            registry=self.registry,
+            store=self.store,
+            transport=self.sender,
+            event_types=self.event_types,
         )
         self.acceptor = Acceptor(
             parser=EventParser(
@@ -209,6 +218,7 @@ class Relay:
         self.metrics_server = MetricsServer(
             self.metrics, config.metrics.listen.host, config.metrics.listen.port
         )
+        self.api = ApiPart(self)
         self.housekeeping = Housekeeping(self)
 
     async def _begin(self) -> None:
@@ -217,18 +227,23 @@ class Relay:
         self.changes.conversions.resume(await self.store.bulk_jobs())
         self.housekeeping.start(self.supervisor)
         self.supervisor.start("outbox", self.outbox.run())
+        self.api.supervise(self.supervisor)
         await self.metrics_server.start()
+        await self.api.start()
         await self.intake.start()
 
     # --- life
 
-    @property
-    def ready(self) -> dict[str, bool]:
-        """What readiness means: publishers are accepted and what they send can be stored."""
-        return {
-            "intake": not self._stopping and self.intake.accepting,
-            "storage": self.store.available and not self.store.fatal.done(),
-        }
+    def unready(self) -> list[str]:
+        """What keeps the daemon from being ready; nothing when publishers can rely on it."""
+        reasons = []
+        if self._stopping:
+            reasons.append("shutting down")
+        elif not self.intake.accepting:
+            reasons.append("the intake socket doesn't accept")
+        if not self.store.available or self.store.fatal.done():
+            reasons.append("the database can't be written")
+        return reasons
 
     def reload(self, config: Config) -> None:
         """Put what can be changed of a new configuration into force."""
@@ -257,7 +272,8 @@ class Relay:
         if drain_s is None:
             drain_s = self.config.delivery.timeout_s + DRAIN_MARGIN_S
         await self._stop_taking_in(drain_s)
-        if hasattr(self, "changes"):
+        if hasattr(self, "api"):
+            await self.api.stop()
             await self.changes.finish()
         await self.supervisor.stop()
         if hasattr(self, "sender"):
@@ -282,6 +298,7 @@ class Relay:
                 action="attempts_cut_off",
                 count=cut_off,
             )
+        await self.sampling.finish()
         self.acceptor.close()
         await self.intake.stop(DRAIN_MARGIN_S)
 

@@ -48,7 +48,7 @@ async def _serve(config: Config, reload: Reload | None) -> int:
     except RelayError as error:
         _log.critical(str(error), action="start_failed")
         return EXIT_FAILED
-    api, metrics = relay.api_server.address, relay.metrics_server.address
+    api, metrics = relay.api.address, relay.metrics_server.address
     _log.info(
         "ready",
         action="ready",

@@ -7,7 +7,6 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from prynt_relay.clock import Clock
 from prynt_relay.errors import InvalidFieldError, NotFoundError, ShuttingDownError
 from prynt_relay.model.delivery import Settlement
 from prynt_relay.model.event import Append, Appended, NewEvent, Target
@@ -46,13 +45,11 @@ class Sampling:
         store: SampleStore,
         transport: Transport,
         event_types: Sequence[str],
-        clock: Clock,
     ) -> None:
         self._registry = registry
         self._store = store
         self._transport = transport
         self._event_types = event_types
-        self._clock = clock
         self._slots = asyncio.Semaphore(SAMPLES_AT_ONCE)
         self._under_way: set[asyncio.Task[int]] = set()
         self._closed = False
