@@ -166,8 +166,9 @@ def test_stream_waits_longer_while_the_daemon_is_away(api: FakeApi) -> None:
 
     opened: list[bool] = []
 
-    def on_opened(again: bool) -> None:
+    def on_opened(again: bool, resumed: bool) -> None:
         opened.append(again)
+        assert not resumed
         api.wait_for_stream()
         api.break_streams()
 
@@ -184,13 +185,15 @@ def test_events_are_parsed_as_the_standard_has_it() -> None:
     lines = (
         b": heartbeat\n", b"id: 7\r\n", b"event: attempt\r\n", b"data: {\r\n", b"data:  }\r\n",
         b"retry: 5\n", b"\n", b"data: second\n", b"\n", b"event: empty\n", b"\n", b"id\n",
-        b"data: third\n", b"\n", b"data: cut off\n",
+        b"data: third\n", b"\n", b"id: 9\n",
+        b"\n", b"data: cut off\n",
     )  # fmt: skip
     assert list(parse_events(iter(lines))) == [
         None,
         StreamEvent("attempt", "{\n }", "7"),
         StreamEvent("message", "second", "7"),
         StreamEvent("message", "third", ""),
+        StreamEvent("message", "", "9"),
     ]
 
 

@@ -16,7 +16,10 @@ _LONGEST_WAIT_S: Final = 15.0
 
 
 class StreamEvent(NamedTuple):
-    """One event of a stream; `id` is what a resumption names."""
+    """One event of a stream; `id` is what a resumption names.
+
+    One without data only says from where to resume: the standard has it change nothing else.
+    """
 
     name: str
     data: str
@@ -25,13 +28,13 @@ class StreamEvent(NamedTuple):
 
 def parse_events(lines: Iterator[bytes]) -> Iterator[StreamEvent | None]:
     """Yield the events of a stream, and None for each heartbeat (a comment)."""
-    name, data, last_id = "message", list[str](), None
+    name, data, last_id, fresh_id = "message", list[str](), None, False
     for raw in lines:
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not line:
-            if data:
+            if data or fresh_id:
                 yield StreamEvent(name, "\n".join(data), last_id)
-            name, data = "message", []
+            name, data, fresh_id = "message", [], False
             continue
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -42,7 +45,7 @@ def parse_events(lines: Iterator[bytes]) -> Iterator[StreamEvent | None]:
         elif field == "data":
             data.append(value)
         elif field == "id" and "\0" not in value:
-            last_id = value
+            last_id, fresh_id = value, True
 
 
 def follow(
@@ -50,12 +53,12 @@ def follow(
     path: str,
     *,
     lost: Callable[[str, float], None],
-    opened: Callable[[bool], None],
+    opened: Callable[[bool, bool], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[StreamEvent]:
     """Yield a stream's events for ever, going on after the last one when the connection breaks.
 
-    `opened(again)` is told of each connection, `lost(why, wait_s)` of each break. Raises
+    `opened(again, resumed)` is told of each connection, `lost(why, wait_s)` of each break. Raises
     CommandError where the first connection fails, or the API refuses.
     """
     last_id: str | None = None
@@ -64,13 +67,14 @@ def follow(
         why = "the daemon ended it"
         try:
             response = client.stream(path, last_id)
-            opened(connected_once)
+            opened(connected_once, last_id is not None)
             connected_once = True
             for event in parse_events(_lines(response)):
                 wait_s = 1.0
                 if event is not None:
                     last_id = event.id or last_id
-                    yield event
+                    if event.data:
+                        yield event
         except (OSError, http.client.HTTPException) as error:
             if not connected_once:
                 raise CommandError(str(error)) from error

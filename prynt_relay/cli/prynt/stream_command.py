@@ -35,17 +35,21 @@ def stream(session: Session, webhook: str | None) -> int:
             lost=lambda why, wait_s: notice(
                 f"The connection was lost ({why}); trying again in {wait_s:.0f} s."
             ),
-            opened=lambda again: notice(
-                "Connected again; going on where it broke off."
-                if again
-                else "Waiting for attempts; Ctrl-C ends it."
-            ),
+            opened=lambda again, resumed: notice(_opened(again, resumed)),
         )
         for event in events:
             _show(session, event, hosts, of_all=webhook is None)
     except KeyboardInterrupt:
         return 0  # how a stream is ended
     return 0
+
+
+def _opened(again: bool, resumed: bool) -> str:
+    if not again:
+        return "Waiting for attempts; Ctrl-C ends it."
+    if resumed:
+        return "Connected again; going on where it broke off."
+    return "Connected again; what was attempted meanwhile is in prynt webhooks deliveries."
 
 
 class _Hosts:
