@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -248,6 +249,7 @@ def wait_until_listening(process: subprocess.Popen[str], port: int) -> None:
 
 def main(command: list[str]) -> int:
     """Run every check, print how it went, and return the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the receiver must end too
     port = int(os.environ.get("PORT", "3000"))
     secret = os.environ.get("PRYNT_WEBHOOK_SECRET", "whsec_" + secrets.token_hex(16))
     failed = 0

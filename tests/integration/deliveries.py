@@ -50,6 +50,7 @@ def delivery(
     *,
     event_type: str = "identification.complete",
     data: bytes | None = None,
+    idempotency_key: str = "idk_a7f2c9e1b3d4",
 ) -> Delivery:
     """A request of this moment."""
     now_ms = time.time_ns() // 1_000_000
@@ -61,7 +62,7 @@ def delivery(
         event_source="urn:prynt-relay",
         created_at_ms=now_ms,
         received_at_ms=now_ms,
-        idempotency_key="idk_a7f2c9e1b3d4",
+        idempotency_key=idempotency_key,
         data=msgspec.json.encode(sample_data(event_type)) if data is None else data,
     )
     body = formats.render(format, event, "wh_3kR8mNqT7xP2v")
