@@ -36,7 +36,12 @@ def serve(file: Path | None) -> int:
 
 @click.command("check-config")
 @_config_option
-def check_config(file: Path | None) -> None:
+@click.option(
+    "--without-secrets",
+    is_flag=True,
+    help="Read no credentials, and miss none: for the unit's ExecReload, which can't see them.",
+)
+def check_config(file: Path | None, without_secrets: bool) -> None:
     """Check the configuration and print the settings in force, as TOML, secrets hidden.
 
     What isn't a default says where it came from. With mistakes it prints a line for each to
@@ -45,7 +50,10 @@ def check_config(file: Path | None) -> None:
     from prynt_relay.config.loader import load
     from prynt_relay.config.rendering import render
 
-    click.echo(render(load(file)), nl=False)
+    # systemd sets the variable for ExecReload too, but before version 257 hides the folder from it.
+    unseen = "CREDENTIALS_DIRECTORY" if without_secrets else ""
+    environ = {name: value for name, value in os.environ.items() if name != unseen}
+    click.echo(render(load(file, environ, need_secrets=not without_secrets)), nl=False)
 
 
 @click.command("demo")
