@@ -1,6 +1,7 @@
 """What tests of the transport share: a webhook, an event, a sender that trusts the tests' CA."""
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,20 @@ async def attempt(url: str, **settings: Any) -> AttemptResult:
     others = {k: v for k, v in settings.items() if not k.startswith(prefix)}
     async with sender(**others) as one:
         return await one.send(webhook(url, **of_webhook), EVENT, Format.PRYNT)
+
+
+def free_port() -> int:
+    """A port of the loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+def says(error: str | None, *words: str) -> None:
+    """The error is for people: it says what happened, and never the URL (whose path is /hook)."""
+    assert error is not None
+    assert "hook" not in error
+    for word in words:
+        assert word in error

@@ -11,27 +11,9 @@ import pytest
 from prynt_relay.model.states import Outcome
 from prynt_relay.transport.resolver import DnsError
 from tests.integration import misbehaving as bad
-from tests.integration.attempts import attempt, resolves_to
+from tests.integration.attempts import attempt, free_port, resolves_to, says
 from tests.integration.misbehaving import Misbehaving
 from tests.integration.receivers import HOST, Receiver, Reply, shared_authority
-
-SECRET_PATH = "hook"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
-
-
-def says(error: str | None, *words: str) -> None:
-    """The error is for people: it says what happened, and never the URL."""
-    assert error is not None
-    assert SECRET_PATH not in error
-    for word in words:
-        assert word in error
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 410, 429, 500, 503, 304, 600])
@@ -330,58 +312,6 @@ async def test_a_client_certificate_that_is_asked_for_is_a_tls_error() -> None:
         await refusal
     assert result.outcome is Outcome.TLS_ERROR
     says(result.error, "client certificate")
-
-
-@pytest.mark.parametrize(
-    ("addresses", "word"),
-    [
-        (["127.0.0.1"], "loopback"),
-        (["::1"], "loopback"),
-        (["10.1.2.3"], "private"),
-        (["169.254.169.254"], "link-local"),
-        (["64:ff9b::7f00:1"], "127.0.0.1"),
-        (["64:ff9b:1::7f00:1"], "NAT64"),
-        (["::ffff:127.0.0.1"], "127.0.0.1"),
-        (["2002:7f00:1::"], "127.0.0.1"),
-        (["8.8.8.8", "10.1.2.3"], "10.1.2.3"),
-        (["10.1.2.3", "8.8.8.8"], "10.1.2.3"),
-    ],
-    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
-)
-async def test_an_address_that_is_not_public_is_blocked(addresses: list[str], word: str) -> None:
-    """A name any of whose addresses isn't public is refused, before anything is sent."""
-    result = await attempt(
-        f"https://{HOST}/hook", lookup=resolves_to(*addresses), allow=(), webhook_timeout_s=2.0
-    )
-    assert result.outcome is Outcome.BLOCKED_ADDRESS
-    says(result.error, HOST, word, "not public")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1"])
-async def test_an_address_literal_that_is_not_public_is_blocked(host: str) -> None:
-    """A literal passes no resolver; the guard at the socket refuses it."""
-    result = await attempt(f"https://{host}:{free_port()}/hook", allow=())
-    assert result.outcome is Outcome.BLOCKED_ADDRESS
-    says(result.error, "not public")
-
-
-@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "0177.0.0.1", "127.1"])
-async def test_other_spellings_of_an_address_reach_nothing(host: str) -> None:
-    """Spellings that the system's resolver would take for 127.0.0.1 don't get there."""
-    result = await attempt(f"https://{host}:{free_port()}/hook", allow=(), lookup=None)
-    assert result.outcome in {
-        Outcome.BLOCKED_ADDRESS, Outcome.DNS_ERROR, Outcome.CONNECTION_ERROR
-    }  # fmt: skip
-
-
-async def test_an_allowed_network_is_admitted() -> None:
-    """`egress.allow_addresses` admits its networks, as literals too."""
-    async with Receiver() as receiver:
-        by_name = await attempt(receiver.url, allow=("127.0.0.1/32",))
-        literal = await attempt(
-            receiver.url_for("/hook", host="127.0.0.1"), allow=("127.0.0.1/32",)
-        )
-    assert by_name.outcome is literal.outcome is Outcome.SUCCESS
 
 
 async def test_a_fault_of_our_own_is_a_result_too(caplog: pytest.LogCaptureFixture) -> None:
