@@ -119,9 +119,12 @@ class Pump:
             if holder.turn():
                 self._waiting.append(holder)
             await asyncio.sleep(0)
+        # In the same breath as the look at the queue: who comes next must start a new task.
+        self._task = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:
+            self._task = None
         if task.cancelled():
             return
         error = task.exception()
