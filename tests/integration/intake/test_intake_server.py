@@ -115,11 +115,13 @@ async def test_answers_keep_their_order_when_the_store_answers_out_of_order(rig:
     """A later batch that is stored first waits for the one before."""
     publisher = await rig.connect()
     rig.store.hold()
-    sent = 0
-    while sent < 3:
-        publisher.write(line_of(sent))
-        sent += 1
-        await until(lambda: rig.store.appends == sent)
+
+    async def send(number: int) -> None:
+        publisher.write(line_of(number))
+        await until(lambda: rig.store.appends == number + 1)
+
+    for number in range(3):
+        await send(number)
     queue = rig.store._queue
     queue.reverse()
     rig.store.release()
