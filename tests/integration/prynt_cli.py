@@ -4,16 +4,18 @@ import fcntl
 import io
 import os
 import pty
+import queue
 import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -121,3 +123,50 @@ class OnTerminal:
                 break
             self.text += chunk.decode(errors="replace").replace("\r\n", "\n")
         return Result(self.process.wait(timeout_s), self.text, "")
+
+
+class Running:
+    """A `prynt` that goes on, off a terminal; its lines can be waited for."""
+
+    def __init__(self, *args: str, program: Sequence[str] = PRYNT, **env: str) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PRYNT_")}
+        self.process = subprocess.Popen(
+            [*program, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**clean, **env},
+            text=True,
+        )
+        assert self.process.stdout
+        assert self.process.stderr
+        self.out = self._lines(self.process.stdout)
+        self.err = self._lines(self.process.stderr)
+
+    @staticmethod
+    def _lines(pipe: Any) -> "queue.Queue[str]":
+        lines: queue.Queue[str] = queue.Queue()
+
+        def read() -> None:
+            for line in pipe:
+                lines.put(line.rstrip("\n"))
+            lines.put("(end)")
+
+        threading.Thread(target=read, daemon=True).start()
+        return lines
+
+    def interrupt(self) -> int:
+        """Ctrl-C; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(15)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()

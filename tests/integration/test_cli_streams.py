@@ -3,15 +3,11 @@
 import asyncio
 import http.client
 import json
-import os
-import queue
 import re
-import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,58 +17,11 @@ from prynt_relay.cli.prynt.credentials import ApiKey
 from prynt_relay.cli.prynt.direct_test import sample_request, send_sample
 from prynt_relay.cli.prynt.event_stream import StreamEvent, follow, parse_events
 from tests.integration.fake_api import KEY, FakeApi
-from tests.integration.prynt_cli import PRYNT, Prynt
+from tests.integration.prynt_cli import Prynt, Running
 from tests.integration.receivers import Receiver
 
 HOOK = "wh_3kR8mNqT7xP2v"
 SECRET = "whsec_a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6"
-
-
-class Running:
-    """A `prynt` that goes on, off a terminal; its lines can be waited for."""
-
-    def __init__(self, *args: str, **env: str) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("PRYNT_")}
-        self.process = subprocess.Popen(
-            [*PRYNT, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**clean, **env},
-            text=True,
-        )
-        assert self.process.stdout
-        assert self.process.stderr
-        self.out = self._lines(self.process.stdout)
-        self.err = self._lines(self.process.stderr)
-
-    @staticmethod
-    def _lines(pipe: Any) -> "queue.Queue[str]":
-        lines: queue.Queue[str] = queue.Queue()
-
-        def read() -> None:
-            for line in pipe:
-                lines.put(line.rstrip("\n"))
-            lines.put("(end)")
-
-        threading.Thread(target=read, daemon=True).start()
-        return lines
-
-    def interrupt(self) -> int:
-        """Ctrl-C; returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(15)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe:
-                pipe.close()
 
 
 @pytest.fixture

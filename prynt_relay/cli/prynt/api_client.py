@@ -199,7 +199,10 @@ class ApiClient:
                 "own is in its state folder's api-key: give it with --api-key or $PRYNT_API_KEY"
             )
         else:
-            message = _told(problem) + _advice(status, path)
+            advice = _advice(status, path)
+            # A 404 of the API's own advises in terms of the API: here the command says it.
+            told = _told(problem)
+            message = told.partition(";")[0] + advice if status == 404 and advice else told + advice
         return CommandError(safe_line(message), problem=text.strip())
 
 

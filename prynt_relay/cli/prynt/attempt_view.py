@@ -87,7 +87,9 @@ def _heading(terminal: Terminal, attempt: Mapping[str, Any]) -> None:
 
 
 def _because(attempt: Mapping[str, Any]) -> str:
-    return f": {attempt['error']}" if attempt.get("error") else ""
+    # What an http_error was, its status says.
+    told = attempt.get("error") if attempt["outcome"] != "http_error" else None
+    return f": {told}" if told else ""
 
 
 def _headers(terminal: Terminal, headers: Any, *, show_signature: bool) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from prynt_relay.cli.prynt.moments import ago, exact
+from prynt_relay.cli.prynt.moments import ago, exact, parse_moment, rough
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
 
 _LABELS: Final = {
@@ -36,7 +36,8 @@ def state_cell(webhook: Mapping[str, Any], now_s: float) -> Cell:
         failing = webhook.get("disabledReason") == "failing"
         return Cell("disabled: failing", "red") if failing else Cell("disabled", "dim")
     if webhook.get("failingSince"):
-        return Cell(f"failing {ago(webhook['failingSince'], now_s, suffix='')}", "yellow")
+        failing_s = now_s - parse_moment(webhook["failingSince"])
+        return Cell(f"failing {rough(max(failing_s, 1))}", "yellow")
     return Cell("enabled", "green")
 
 
