@@ -72,20 +72,21 @@ class AppendJob:
         self.future = future
         self.due_ms = due_ms
         self.received_at_ms = received_at_ms
-        deliveries = 0
-        largest = 0
+        inline = 0
         size = 0
-        supplied = False
+        large = supplied = False
         for item in batch:
             event = item.event
             count = len(item.targets)
-            deliveries += count
-            largest = max(largest, count)
+            if count > MAX_TARGETS:
+                large = True
+            else:
+                inline += count
             size += len(event.data)
             if event.idempotency_key is not None or event.event_id is not None:
                 supplied = True
-        self.large = largest > MAX_TARGETS or deliveries > MAX_DELIVERIES
-        self.rows = len(batch) + min(deliveries, MAX_DELIVERIES)
+        self.large = large or inline > MAX_DELIVERIES
+        self.rows = len(batch) + min(inline, MAX_DELIVERIES)
         self.bytes = size
         self.supplied = supplied
         self.appended: list[Appended] = []

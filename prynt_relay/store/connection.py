@@ -5,6 +5,7 @@ Everything that needs aiosqlite's internals is in `ThreadConnection.run`.
 
 import asyncio
 import sqlite3
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,6 +143,10 @@ def in_snapshot(
         connection.execute("BEGIN")
         try:
             return function(connection)
+        except BaseException as error:
+            # A cursor that the traceback keeps alive would keep the snapshot, and so the log.
+            traceback.clear_frames(error.__traceback__)
+            raise
         finally:
             connection.execute("ROLLBACK")
 

@@ -87,8 +87,8 @@ class Fanout:
             Target(webhook, DeliveryState(state), Format(form)) for webhook, state, form in targets
         ]
 
-    def write_chunk(self, connection: sqlite3.Connection) -> bool:
-        """Write the next deliveries; True when they were the last."""
+    def write_chunk(self, connection: sqlite3.Connection) -> tuple[int, bool]:
+        """Write the next deliveries; returns how many, and whether they were the last."""
         row, targets = self.next_chunk()
         values: list[Any] = []
         add_deliveries(
@@ -101,7 +101,7 @@ class Fanout:
             connection.execute(
                 "UPDATE events SET fanout_pending = 0 WHERE id = ?", (self._event_row,)
             )
-        return done
+        return len(targets), done
 
     def chunk_committed(self) -> None:
         """The last chunk is on disk."""

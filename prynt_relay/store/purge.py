@@ -32,13 +32,14 @@ _HELD: Final = f"""
 SELECT count(*) FROM deliveries WHERE id BETWEEN ? AND ? AND state = {DeliveryState.HELD:d}
 """  # noqa: S608 - a number of our own
 ATTEMPTS: Final = """
-WITH RECURSIVE chain (id, left) AS (
-    SELECT last_attempt, attempts FROM deliveries
-    WHERE id BETWEEN ? AND ? AND last_attempt IS NOT NULL
-    UNION ALL
-    SELECT previous, left - 1 FROM chain CROSS JOIN attempts ON attempts.id = chain.id
-    WHERE left > 1 AND previous IS NOT NULL)
-DELETE FROM attempts WHERE id IN (SELECT id FROM chain)
+DELETE FROM attempts WHERE id IN (
+    WITH RECURSIVE chain (id, left) AS (
+        SELECT last_attempt, attempts FROM deliveries
+        WHERE id BETWEEN ? AND ? AND last_attempt IS NOT NULL
+        UNION ALL
+        SELECT previous, left - 1 FROM chain CROSS JOIN attempts ON attempts.id = chain.id
+        WHERE left > 1 AND previous IS NOT NULL)
+    SELECT id FROM chain)
 """
 _EVENTS: Final = RowStatement("DELETE FROM events WHERE id IN (VALUES ", 1, ")")
 

@@ -121,5 +121,6 @@ class Retention:
             return result
 
         result = await self._write(timed, STEP_ROWS)
-        await self._clock.sleep(REST * took_s)
+        if took_s > 0:
+            await self._clock.sleep(REST * took_s)
         return result

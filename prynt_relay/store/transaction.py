@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from prynt_relay.store.append import Appender, AppendJob
-from prynt_relay.store.fanout import CHUNK, Fanout
+from prynt_relay.store.fanout import Fanout
 from prynt_relay.store.faults import Fault, fault_of
 from prynt_relay.store.settle import SettleJob, Settler
 
@@ -42,8 +42,6 @@ class CallJob:
 
 
 Job = AppendJob | SettleJob | CallJob
-
-_NO_ROWS: Final = 0
 
 
 class Transaction:
@@ -115,11 +113,11 @@ class Transaction:
 
     def _write_fanout(self, connection: sqlite3.Connection) -> tuple[int, int | None]:
         if not self._fanouts:
-            return _NO_ROWS, None
+            return 0, None
         if self._fanout is None:
             self._fanout = Fanout(connection, self._fanouts[0])
-        done = self._fanout.write_chunk(connection)
-        return CHUNK, self._fanouts[0] if done else None
+        rows, done = self._fanout.write_chunk(connection)
+        return rows, self._fanouts[0] if done else None
 
 
 def _call(connection: sqlite3.Connection, job: CallJob) -> None:

@@ -45,7 +45,7 @@ class WebhookRows:
             self._webhook(row)
             for row in connection.execute(
                 f"SELECT {_COLUMNS} FROM webhooks WHERE deleted_at_ms IS NULL ORDER BY id"  # noqa: S608
-            )
+            ).fetchall()
         ]
 
     def read(self, connection: sqlite3.Connection, row: int) -> Webhook:

@@ -77,7 +77,7 @@ class Writer:
         self._room: deque[asyncio.Future[None]] = deque()
         # Events whose deliveries aren't all written, each with the jobs that wait for that.
         self._fanouts: dict[int, list[AppendJob]] = {row: [] for row in pending_fanouts}
-        self._closing = False
+        self._close_asked = asyncio.Event()
         self._cancelled = False
         self.available = True
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -88,7 +88,7 @@ class Writer:
 
     def enqueue(self, job: Job) -> None:
         """Put a job at the end; its future tells the rest."""
-        if self._closing or self.fatal.done():
+        if self._close_asked.is_set() or self.fatal.done():
             job.future.set_exception(self._refusal())
             return
         if isinstance(job, AppendJob) and (
@@ -147,7 +147,7 @@ class Writer:
     async def _run(self) -> None:
         while True:
             if not self._queue and not self._fanouts:
-                if self._closing:
+                if self._close_asked.is_set():
                     return
                 self._work.clear()
                 await self._work.wait()
@@ -160,13 +160,23 @@ class Writer:
             if self.available:
                 if self._checkpointer.due(batch):
                     await self._checkpoint()
-            elif self._closing:
+            elif self._close_asked.is_set():
                 return
             else:
                 await self._checkpoint()  # an emptied log can be written again on a full disk
-                await self._clock.sleep(RETRY_S)
+                await self._pause()
             if self._cancelled:
                 raise asyncio.CancelledError
+
+    async def _pause(self) -> None:
+        """Wait before the next try, unless the store is to close."""
+        sleep = asyncio.ensure_future(self._clock.sleep(RETRY_S))
+        closing = asyncio.ensure_future(self._close_asked.wait())
+        try:
+            await asyncio.wait((sleep, closing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            closing.cancel()
 
     async def _commit(self, batch: list[Job]) -> None:
         started = self._clock.monotonic()
@@ -297,13 +307,14 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is queued and stop. What can't be written now is failed, not kept."""
-        self._closing = True
+        self._close_asked.set()
         self._work.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(self._task)
-        for job in self._queue:
+        for job in (*self._queue, *(job for jobs in self._fanouts.values() for job in jobs)):
             _fail(job.future, self._refusal())
         self._queue.clear()
+        self._fanouts.clear()
         self._wake_waiters()
 
 

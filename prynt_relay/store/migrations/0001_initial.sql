@@ -213,7 +213,7 @@ CREATE INDEX api_requests_by_time ON api_requests (created_at_ms);
 
 -- Work in chunks that must be finished after a restart: what to do with a webhook's deliveries.
 CREATE TABLE bulk_jobs (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- who still holds an ended job mustn't meet another
     kind TEXT NOT NULL,                -- hold, cancel, retry
     webhook INTEGER NOT NULL,
     -- The rest is a retry's: its window, the states that are left, and how far it came.
