@@ -21,7 +21,7 @@ def backup(database: Path, target: Path) -> None:
     if target.exists() or target.is_symlink():
         raise StorageError(f"{target}: exists already, and a backup overwrites nothing")
     try:
-        connection = connect_reader(database)
+        connection = connect_reader(database, query_only=False)
         try:
             copy_database(connection, target, replace=False)
         finally:

@@ -54,8 +54,14 @@ class ThreadConnection:
         """Start the thread and call `connect` on it."""
         connection = aiosqlite.Connection(connect, iter_chunk_size=64)
         # A program that ends without closing the store must end, not wait for this thread.
-        connection._thread.daemon = True  # noqa: SLF001 - guarded like `run`
-        await connection
+        thread = connection._thread  # noqa: SLF001 - guarded like `run`
+        thread.daemon = True
+        try:
+            await connection
+        except BaseException:
+            # It ends by itself, but not before it has told this loop, which may be closed by then.
+            await asyncio.to_thread(thread.join)
+            raise
         return cls(connection)
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -118,8 +124,11 @@ def start_wal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA secure_delete = FAST")
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can't change anything."""
+def connect_reader(path: Path, *, query_only: bool = True) -> sqlite3.Connection:
+    """A connection that can't change anything.
+
+    `query_only` forbids writing to any file; `VACUUM INTO` writes to one of its own.
+    """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro",
         uri=True,
@@ -127,7 +136,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         cached_statements=_CACHED_STATEMENTS,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA query_only = ON")
+    if query_only:
+        connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA mmap_size = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
