@@ -2,14 +2,14 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.integration.prynt_cli import Running
 
@@ -30,11 +30,16 @@ retry_schedule = {retry_schedule}
 
 
 class Daemon:
-    """A running daemon; `prynt(...)` runs a command that finds its key by itself."""
+    """A daemon with a folder and ports of its own; `prynt(...)` finds its key by itself."""
 
-    def __init__(self, folder: Path, api_port: int) -> None:
+    def __init__(self, folder: Path, retry_schedule: str = '["1h"]') -> None:
         self.folder = folder
-        self.url = f"http://127.0.0.1:{api_port}"
+        ports = {"api": free_port(), "metrics": free_port()}
+        self._config = folder / "config.toml"
+        self._config.write_text(_CONFIG.format(**ports, retry_schedule=retry_schedule))
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{ports['api']}"
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         self.env = {
             **kept,
@@ -43,6 +48,36 @@ class Daemon:
             "PRYNT_API_URL": self.url,
             "TZ": "UTC",
         }
+
+    def start(self) -> None:
+        """Serve, and return once it is ready."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [SERVE, "serve", "--config", str(self._config)],
+                env=self.env,
+                cwd=self.folder,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{self.url}/readyz"),  # noqa: S310 - our own daemon
+            ):
+                return
+            time.sleep(0.05)  # it has no other way to tell a stranger
+        raise AssertionError(f"the daemon isn't ready:\n{self._log.read_text()}")
+
+    def stop(self) -> None:
+        """Ask it to drain and leave."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def prynt(self, *args: str, code: int = 0, **env: str) -> str:
         """Run a command; returns what it wrote to stdout and stderr."""
@@ -67,41 +102,17 @@ class Daemon:
 
 def free_port() -> int:
     """A port that nothing listens on for now."""
-    import socket  # noqa: PLC0415 - here alone
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 @contextlib.contextmanager
-def running_daemon(folder: Path, *, retry_schedule: str = '["1h"]') -> Iterator[Daemon]:
+def running_daemon(folder: Path) -> Iterator[Daemon]:
     """Serve with an empty state folder below `folder` until the block ends."""
-    ports: dict[str, Any] = {"api": free_port(), "metrics": free_port()}
-    config = folder / "config.toml"
-    config.write_text(_CONFIG.format(**ports, retry_schedule=retry_schedule))
-    daemon = Daemon(folder, ports["api"])
-    log = folder / "log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [SERVE, "serve", "--config", str(config)], env=daemon.env, cwd=folder, stderr=stderr
-        )
+    daemon = Daemon(folder)
     try:
-        _wait_until_ready(daemon, process, log)
+        daemon.start()
         yield daemon
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(daemon: Daemon, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(daemon.url + "/readyz"):  # noqa: S310 - our own daemon
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"the daemon isn't ready:\n{log.read_text()}")
+        daemon.stop()

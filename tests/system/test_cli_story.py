@@ -144,3 +144,27 @@ def test_from_the_first_webhook_to_a_rotated_secret(daemon: Daemon) -> None:
         assert "old" in signers
         assert stream.interrupt() == 0
     assert "No delivery is like that" in prynt("webhooks", "deliveries", "--state", "failed")
+
+
+def test_a_stream_outlives_the_daemon(daemon: Daemon) -> None:
+    """Across a restart it connects again and goes on after the last attempt that it showed."""
+    port = free_port()
+    created = daemon.prynt("webhooks", "create", f"http://127.0.0.1:{port}/", "--events", "*")
+    hook = found(r"wh_\w{13}", created)
+    with daemon.running("webhooks", "stream") as stream:
+        assert "Waiting for attempts" in stream.err.get(timeout=20)
+        daemon.prynt("webhooks", "test", hook, code=1)
+        first = stream.out.get(timeout=20)
+        assert re.search(rf"--> \S+ \[evt_\w{{13}}\] {hook}", first)
+        assert "<-- [connection_refused] POST 127.0.0.1" in stream.out.get(timeout=20)
+        daemon.stop()
+        assert "The connection was lost" in stream.err.get(timeout=20)
+        daemon.start()
+        sent = daemon.prynt("events", "send", "visitor.new", "--sample")
+        event = found(r"evt_\w{13}", sent)
+        assert f"--> visitor.new [{event}] {hook}" in stream.out.get(timeout=20)
+        assert "retry in 60m" in stream.out.get(timeout=20)
+        notices = []
+        while "Connected again; going on where it broke off." not in notices:
+            notices.append(stream.err.get(timeout=20))
+        assert stream.interrupt() == 0
