@@ -4,7 +4,7 @@ Built from `identification.complete` after the table in `fingerprint_fields`: wh
 null where Fingerprint allows null, else empty; text over its limit is cut.
 """
 
-import functools
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,62 +29,91 @@ def accepts(event_type: str) -> bool:
 
 
 def _value(field: Field, event: StoredEvent, data: Any) -> Any:
+    max_length = None if field.never_cut else field.max_length
     for source in field.sources:
         found = source.find(event, data)
-        if found is None:
-            continue
-        value = fit(found, field.kind, None if field.never_cut else field.max_length)
-        if value is not None:
-            return value
+        if found is not None:
+            value = fit(found, field.kind, max_length)
+            if value is not None:
+                return value
     return None if field.nullable else EMPTY.get(field.kind)
 
 
-def _elements(path: str, event: StoredEvent, data: Any) -> list[dict[str, Any]] | None:
-    """The list at `path`; elements that hold nothing of what the document asks for are left out."""
-    found = LISTS[path].find(event, data)
-    if found is None:
-        return None
-    fields = [field for field in FIELDS if field.path.startswith(path + "[].")]
-    elements = [
-        {field.path.rpartition(".")[2]: _value(field, event, element) for field in fields}
-        for element in found
-        if isinstance(element, dict)
-    ]
-    return [element for element in elements if any(v is not None for v in element.values())] or None
+class _Object:
+    """An object of the document, or the elements of a list: its members, in order."""
 
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self.members: dict[str, _Object | _List | Field] = {}
 
-def _document(event: StoredEvent, data: Any) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    for field in FIELDS:
-        *parents, name = field.path.split(".")
-        target = document
-        for parent in parents:
-            if parent.endswith("[]"):
-                path = field.path.rpartition("[]")[0]
-                list_name = parent.removesuffix("[]")
-                if list_name not in target:
-                    target[list_name] = _elements(path, event, data)
-                break
-            target = target.setdefault(parent, {})
+    def add(self, field: Field, names: Sequence[str]) -> None:
+        """Place a field below this object."""
+        name, *others = names
+        if not others:
+            self.members[name] = field
+            return
+        path = f"{self.path}.{name}".lstrip(".")
+        if name.endswith("[]"):
+            made = self.members.setdefault(name[:-2], _List(path.removesuffix("[]")))
         else:
-            target[name] = _value(field, event, data)
-    for path in NULLABLE_OBJECTS:
-        *parents, name = path.split(".")
-        holder = functools.reduce(dict.__getitem__, parents, document)
-        if isinstance(holder[name], dict) and all(v is None for v in holder[name].values()):
-            holder[name] = None
+            made = self.members.setdefault(name, _Object(path))
+        if not isinstance(made, Field):
+            made.add(field, others)
+
+    def value(self, event: StoredEvent, data: Any) -> dict[str, Any] | None:
+        """Its members' values; None for an object that is null where nothing is known of it."""
+        found = {
+            name: _value(member, event, data)
+            if isinstance(member, Field)
+            else member.value(event, data)
+            for name, member in self.members.items()
+        }
+        if self.path in NULLABLE_OBJECTS and all(value is None for value in found.values()):
+            return None
+        return found
+
+
+class _List:
+    """A list of the document."""
+
+    def __init__(self, path: str) -> None:
+        self.source = LISTS[path]
+        self.element = _Object(path)
+
+    def add(self, field: Field, names: Sequence[str]) -> None:
+        """Place a field in every element."""
+        self.element.add(field, names)
+
+    def value(self, event: StoredEvent, data: Any) -> list[Any] | None:
+        """The elements that hold anything of what the document asks for; None without any."""
+        elements = [
+            self.element.value(event, element)
+            for element in self.source.find(event, data) or ()
+            if isinstance(element, dict)
+        ]
+        return [element for element in elements if element is not None] or None
+
+
+def _document() -> _Object:
+    document = _Object()
+    for field in FIELDS:
+        document.add(field, field.path.split("."))
     return document
+
+
+_DOCUMENT: Final = _document()
+_VERBATIM: Final = tuple(field.path for field in FIELDS if field.kind is Kind.JSON)
 
 
 def render(event: StoredEvent, webhook_id: str) -> bytes:
     """The identification object; the same for every webhook and on every attempt."""
     del webhook_id
     carried = members(event.data)
-    document = _document(event, parse(event.data))
-    for field in FIELDS:
+    document = _DOCUMENT.value(event, parse(event.data)) or {}
+    for name in _VERBATIM:
         # What passes through whole keeps its own text: numbers aren't rewritten.
-        if field.kind is Kind.JSON and isinstance(document[field.path], dict | list | int | float):
-            document[field.path] = carried[field.path]
+        if isinstance(document[name], dict | list | int | float):
+            document[name] = carried[name]
     for name in PASSED_THROUGH:
         if name in carried:
             document[name] = carried[name]

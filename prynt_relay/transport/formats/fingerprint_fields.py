@@ -35,27 +35,34 @@ class Field(NamedTuple):
     """Whether it stands whole even over its limit."""
 
 
-def at(value: Any, path: str) -> Any:
-    """What stands at a dotted path of nested objects, or None."""
-    for name in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+def _at(path: str) -> Callable[[Any], Any]:
+    """A function that finds what stands at a dotted path of nested objects, or None."""
+    *parents, last = path.split(".")
+
+    def find(value: Any) -> Any:
+        for name in parents:
+            if not isinstance(value, dict):
+                return None
+            value = value.get(name)
+        return value.get(last) if isinstance(value, dict) else None
+
+    return find
 
 
 def _data(path: str) -> Source:
-    return Source(f"`{path}`", lambda _, data: at(data, path))
+    find = _at(path)
+    return Source(f"`{path}`", lambda _, data: find(data))
 
 
 def _derived(path: str, how: str, derive: Callable[[Any], Any]) -> Source:
     """A value computed from the text at `path`."""
+    find = _at(path)
 
-    def find(_: StoredEvent, data: Any) -> Any:
-        value = at(data, path)
+    def find_and_derive(_: StoredEvent, data: Any) -> Any:
+        value = find(data)
         return derive(value) if isinstance(value, str) else None
 
-    return Source(f"`{path}`{how}", find)
+    return Source(f"`{path}`{how}", find_and_derive)
 
 
 def _envelope(label: str, find: Callable[[StoredEvent], Any]) -> Source:
@@ -76,12 +83,16 @@ def _country(member: str) -> Callable[[str], str | None]:
     return find
 
 
-def _subdivisions(event: StoredEvent, data: Any) -> list[Any] | None:
-    del event
-    carried = at(data, "ipLocation.subdivisions")
+_carried_subdivisions: Final = _at("ipLocation.subdivisions")
+_region: Final = _at("geo.region")
+_region_code: Final = _at("geo.regionCode")
+
+
+def _subdivisions(_: StoredEvent, data: Any) -> list[Any] | None:
+    carried = _carried_subdivisions(data)
     if isinstance(carried, list):
         return carried
-    region, code = at(data, "geo.region"), at(data, "geo.regionCode")
+    region, code = _region(data), _region_code(data)
     return None if region is None and code is None else [{"isoCode": code, "name": region}]
 
 
