@@ -86,6 +86,21 @@ class Acceptor:
     def accept(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Appended]]:
         """Match, append and enqueue `events` as one batch; resolve when they are synced to disk.
 
+        All of them are stored or none. For what is raised see `append`.
+        """
+        return self.append([self.match(event) for event in events])
+
+    def match(self, event: NewEvent) -> Append:
+        """Find the webhooks that the event goes to, as of now: to be appended in the same breath.
+
+        Whoever hands in many events that needn't be stored together looks here how many rows
+        each becomes, and cuts its batches by that.
+        """
+        return Append(event, self._registry.targets(event))
+
+    def append(self, batch: Sequence[Append]) -> asyncio.Future[list[Appended]]:
+        """Enqueue a batch that was just matched; resolve when it is synced to disk.
+
         The answers are in the events' order. Dispatch has the batch before the future resolves.
         Cancelling the future changes nothing for the events.
 
@@ -93,10 +108,8 @@ class Acceptor:
         StorageUnavailableError where nothing was kept. Either way the events count as rejected.
         """
         if self._closed:
-            self._metrics.event_rejected("shutting_down", len(events))
+            self._metrics.event_rejected("shutting_down", len(batch))
             raise ShuttingDownError("the relay is shutting down; send the event again later")
-        targets = self._registry.targets
-        batch = [Append(event, targets(event)) for event in events]
         stored = self._store.append(batch)
         answer: asyncio.Future[list[Appended]] = stored.get_loop().create_future()
         self._pending.add(answer)
@@ -148,7 +161,7 @@ class Acceptor:
 
     def _settle(
         self,
-        batch: list[Append],
+        batch: Sequence[Append],
         stored: asyncio.Future[list[Appended]],
         answer: asyncio.Future[list[Appended]],
     ) -> None:
@@ -159,7 +172,9 @@ class Acceptor:
             return
         error = stored.exception()
         if error is not None:
-            self._metrics.event_rejected("storage_unavailable", len(batch))
+            closing = isinstance(error, ShuttingDownError)
+            code = "shutting_down" if closing else "storage_unavailable"
+            self._metrics.event_rejected(code, len(batch))
             if not answer.done():
                 answer.set_exception(error)
             return

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, cast
 
 import structlog
@@ -11,16 +12,19 @@ from prynt_relay.errors import RefusedEventError, RelayError, ShuttingDownError
 from prynt_relay.intake.acceptor import Acceptor
 from prynt_relay.intake.protocol import render_acceptance, render_refusal
 from prynt_relay.intake.pump import Pump
-from prynt_relay.model.event import Appended, NewEvent
+from prynt_relay.model.event import Append, Appended
 
 LINES_PER_TURN: Final = 256
 """Lines taken up before the loop gets its turn again: about a millisecond's work."""
 
-MAX_UNANSWERED: Final = 4096
-"""Unanswered lines of a connection from which on it isn't read from."""
+ROWS_PER_TURN: Final = 2048
+"""The same in rows (events and their deliveries): a transaction of tens of milliseconds."""
+
+MAX_UNANSWERED_ROWS: Final = 8192
+"""A connection's unanswered rows (or lines) from which on it isn't read from."""
 
 MAX_UNANSWERED_BYTES: Final = 4 * 1024 * 1024
-"""The same in bytes of those lines."""
+"""The same in bytes of its events' lines."""
 
 WRITE_BUFFER: Final = 65_536
 """Unsent bytes of answers above which it isn't read from: its publisher doesn't read."""
@@ -28,27 +32,21 @@ WRITE_BUFFER: Final = 65_536
 # Stands for a line that was too long to be kept; no line has a newline in it.
 _OVERLONG: Final = b"\n"
 
-_SHUTTING_DOWN: Final = render_refusal(
-    RefusedEventError(
-        "shutting_down", "the relay is shutting down and took nothing; send the event again later"
-    )
-)
-
 _log = structlog.get_logger(__name__)
 
 
 class _Batch:
     """Lines taken up together; their answers are written together.
 
-    `answers` has, for every line, its refusal or None for an event that was handed in. `rendered`
-    is None until every answer is known.
+    `answers` has, for every line, its refusal or None for an event that was handed in. `weight`
+    is what the batch counts for in rows and lines. `rendered` is None until every answer is known.
     """
 
-    __slots__ = ("answers", "events", "rendered", "size")
+    __slots__ = ("answers", "rendered", "size", "weight")
 
-    def __init__(self, answers: list[bytes | None], events: int, size: int) -> None:
+    def __init__(self, answers: list[bytes | None], weight: int, size: int) -> None:
         self.answers = answers
-        self.events = events
+        self.weight = weight
         self.size = size
         self.rendered: bytes | None = None
 
@@ -82,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._held: deque[bytes] = deque()  # up to what one read gives: reading stops meanwhile
         self._in_pump = False
         self._batches: deque[_Batch] = deque()
-        self._unanswered = 0
+        self._unanswered_rows = 0
         self._unanswered_bytes = 0
         self._paused = False
         self._write_paused = False
@@ -167,10 +165,8 @@ class Connection(asyncio.Protocol):
         """Take up some held lines; returns whether more of them should have a turn."""
         held = self._held
         if self._may_take():
-            lines = list(itertools.islice(held, LINES_PER_TURN))
-            for _ in lines:
+            for _ in range(self._process(itertools.islice(held, LINES_PER_TURN))):
                 held.popleft()
-            self._process(lines)
         self._in_pump = bool(held) and self._may_take()
         if not held:
             self._update_reading()
@@ -213,61 +209,74 @@ class Connection(asyncio.Protocol):
         return [_OVERLONG]
 
     def _take(self, lines: list[bytes]) -> None:
-        """Process `lines` at once if that is fair, else hold them for the pump."""
-        if self._pump.open and not self._held and len(lines) <= LINES_PER_TURN:
-            self._process(lines)
-        else:
-            self._held.extend(lines)
-            self._enter_pump()
+        """Process `lines` at once as far as that is fair, hold the others for the pump."""
+        if self._pump.open and not self._held:
+            taken = self._process(itertools.islice(lines, LINES_PER_TURN))
+            lines = lines[taken:]
+        self._held.extend(lines)
+        self._enter_pump()
         self._update_reading()
 
-    def _process(self, lines: list[bytes]) -> None:
-        """Check lines and hand in their events as one batch."""
-        acceptor = self._acceptor
-        parse = acceptor.parse
-        events: list[NewEvent] = []
+    def _process(self, lines: Iterable[bytes]) -> int:
+        """Check lines, hand in their events as one batch; returns how many lines it took."""
+        batch: list[Append] = []
         answers: list[bytes | None] = []
-        size = 0
-        if self._draining:
-            answers = [_SHUTTING_DOWN] * len(lines)
-            acceptor.count_refused("shutting_down", len(lines))
-            lines = []
+        weight = size = 0
         for line in lines:
             try:
-                if line is _OVERLONG:
-                    raise acceptor.overlong()
-                events.append(parse(line))
+                append = self._check(line)
             except RefusedEventError as error:
                 answers.append(render_refusal(error))
+                weight += 1
             else:
                 answers.append(None)
+                batch.append(append)
+                weight += 1 + len(append.targets)
                 size += len(line)
-        batch = _Batch(answers, len(events), size)
-        self._batches.append(batch)
-        self._unanswered += len(answers)
+                if weight >= ROWS_PER_TURN:
+                    break
+        pending = _Batch(answers, weight, size)
+        self._batches.append(pending)
+        self._unanswered_rows += weight
         self._unanswered_bytes += size
-        if events:
-            self._hand_in(events, batch)
+        if batch:
+            self._hand_in(batch, pending)
         else:
-            batch.render([])
+            pending.render([])
             self._flush()
+        return len(answers)
 
-    def _hand_in(self, events: list[NewEvent], batch: _Batch) -> None:
+    def _check(self, line: bytes) -> Append:
+        """The line's event with its targets; raises RefusedEventError."""
+        acceptor = self._acceptor
+        if self._draining:
+            acceptor.count_refused("shutting_down")
+            raise _refused_shutting_down()
+        if line is _OVERLONG:
+            raise acceptor.overlong()
+        event = acceptor.parse(line)
         try:
-            stored = self._acceptor.accept(events)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the publisher gets an answer
-            batch.render([_failure(error)] * batch.events)
+            return acceptor.match(event)
+        except Exception as error:
+            acceptor.count_refused("storage_unavailable")
+            raise _failure(error) from error
+
+    def _hand_in(self, batch: list[Append], pending: _Batch) -> None:
+        try:
+            stored = self._acceptor.append(batch)
+        except RelayError as error:
+            pending.render([render_refusal(_failure(error))] * len(batch))
             self._flush()
             return
-        self._pump.took(batch.events, batch.size)
+        self._pump.took(pending.weight, pending.size)
 
         def answer(stored: asyncio.Future[list[Appended]]) -> None:
-            self._pump.answered(batch.events, batch.size)
+            self._pump.answered(pending.weight, pending.size)
             error = ShuttingDownError() if stored.cancelled() else stored.exception()
             if error is None:
-                batch.render(list(map(render_acceptance, stored.result())))
+                pending.render(list(map(render_acceptance, stored.result())))
             else:
-                batch.render([_failure(error)] * batch.events)
+                pending.render([render_refusal(_failure(error))] * len(batch))
             self._flush()
 
         stored.add_done_callback(answer)
@@ -279,7 +288,7 @@ class Connection(asyncio.Protocol):
         while batches and (rendered := batches[0].rendered) is not None:
             ready.append(rendered)
             batch = batches.popleft()
-            self._unanswered -= len(batch.answers)
+            self._unanswered_rows -= batch.weight
             self._unanswered_bytes -= batch.size
         if ready and self._transport is not None:
             self._transport.write(b"".join(ready))
@@ -293,7 +302,7 @@ class Connection(asyncio.Protocol):
         pause = (
             bool(self._held)
             or self._write_paused
-            or self._unanswered >= MAX_UNANSWERED
+            or self._unanswered_rows >= MAX_UNANSWERED_ROWS
             or self._unanswered_bytes >= MAX_UNANSWERED_BYTES
         )
         if pause != self._paused:
@@ -312,15 +321,21 @@ class Connection(asyncio.Protocol):
         self._partial = bytearray()
 
 
-def _failure(error: BaseException) -> bytes:
-    """The answer to an event that couldn't be handed in or stored."""
+def _refused_shutting_down() -> RefusedEventError:
+    return RefusedEventError(
+        "shutting_down", "the relay is shutting down and took nothing; send the event again later"
+    )
+
+
+def _failure(error: BaseException) -> RefusedEventError:
+    """The refusal of an event that couldn't be handed in or stored."""
     if isinstance(error, ShuttingDownError):
-        return _SHUTTING_DOWN
+        return _refused_shutting_down()
     if isinstance(error, RelayError):
         why = str(error)
     else:
-        _log.error("events can't be handed in", action="intake_failed", exc_info=error)
+        _log.error("an event can't be handed in", action="intake_failed", exc_info=error)
         why = "an internal error, which the relay's log describes"
-    return render_refusal(
-        RefusedEventError("storage_unavailable", f"not stored: {why}; send the event again later")
+    return RefusedEventError(
+        "storage_unavailable", f"not stored: {why}; send the event again later"
     )

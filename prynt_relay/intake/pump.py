@@ -7,11 +7,12 @@ from typing import Final, Protocol
 
 from prynt_relay.errors import RelayError
 
-MAX_UNANSWERED: Final = 16_384
-"""Events handed in and unanswered, over all connections; at the bound lines wait unread."""
+MAX_UNANSWERED_ROWS: Final = 16_384
+"""Rows (events and their deliveries) handed in and unanswered, over all connections; at the bound
+lines wait. Within the store's own bound, so that publishers never make it refuse."""
 
 MAX_UNANSWERED_BYTES: Final = 32 * 1024 * 1024
-"""The same in bytes of their lines."""
+"""The same in bytes of the events' lines."""
 
 MAX_PARTIAL_BYTES: Final = 128 * 1024 * 1024
 """Beginnings of lines held, over all connections; at the bound the one that adds is closed."""
@@ -45,15 +46,15 @@ class Pump:
         self,
         room: Room,
         *,
-        max_unanswered: int = MAX_UNANSWERED,
+        max_unanswered_rows: int = MAX_UNANSWERED_ROWS,
         max_unanswered_bytes: int = MAX_UNANSWERED_BYTES,
         max_partial_bytes: int = MAX_PARTIAL_BYTES,
     ) -> None:
         self._room = room
-        self._max_unanswered = max_unanswered
+        self._max_unanswered_rows = max_unanswered_rows
         self._max_unanswered_bytes = max_unanswered_bytes
         self._max_partial_bytes = max_partial_bytes
-        self._unanswered = 0
+        self._unanswered_rows = 0
         self._unanswered_bytes = 0
         self._partial_bytes = 0
         self._waiting: deque[Holder] = deque()
@@ -66,9 +67,9 @@ class Pump:
         return self._task is None and not self._full
 
     @property
-    def unanswered(self) -> int:
-        """How many events were handed in and aren't answered."""
-        return self._unanswered
+    def unanswered_rows(self) -> int:
+        """How many rows were handed in and aren't answered."""
+        return self._unanswered_rows
 
     def wait(self, holder: Holder) -> None:
         """Give `holder` turns, from later on, until it says that it needs no more."""
@@ -77,14 +78,14 @@ class Pump:
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._ended)
 
-    def took(self, events: int, size: int) -> None:
-        """Count events that were handed in."""
-        self._unanswered += events
+    def took(self, rows: int, size: int) -> None:
+        """Count what was handed in."""
+        self._unanswered_rows += rows
         self._unanswered_bytes += size
 
-    def answered(self, events: int, size: int) -> None:
-        """Count them back."""
-        self._unanswered -= events
+    def answered(self, rows: int, size: int) -> None:
+        """Count it back."""
+        self._unanswered_rows -= rows
         self._unanswered_bytes -= size
         if self._eased is not None and not self._full:
             if not self._eased.done():
@@ -104,7 +105,7 @@ class Pump:
     @property
     def _full(self) -> bool:
         return (
-            self._unanswered >= self._max_unanswered
+            self._unanswered_rows >= self._max_unanswered_rows
             or self._unanswered_bytes >= self._max_unanswered_bytes
         )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from prynt_relay.errors import StorageUnavailableError
-from prynt_relay.intake import connection
-from tests.integration.intake.rig import MAX_PAYLOAD, Publisher, Rig, line_of, until
+from prynt_relay.intake import connection, pump
+from tests.integration.intake.rig import MAX_PAYLOAD, TARGET, Publisher, Rig, line_of, until
 from tests.unit.intake_lines import request_line
 
 MB = 1024 * 1024
@@ -163,7 +163,7 @@ async def test_a_slow_store_stops_the_reading_of_a_connection() -> None:
         for _ in range(300):
             await asyncio.sleep(0)
         one_read = 262_144 // len(line_of(1))
-        assert rig.store.queued < connection.MAX_UNANSWERED + one_read + 1
+        assert rig.store.queued < connection.MAX_UNANSWERED_ROWS // 2 + one_read + 1
         rig.store.release()
         assert [answer["ok"] for answer in await publisher.rest()] == [True] * total
         assert rig.store.numbers == list(range(total))
@@ -186,7 +186,7 @@ async def test_large_events_are_bounded_by_their_bytes() -> None:
 
 async def test_all_connections_together_are_bounded() -> None:
     """Many publishers can't add up to what one may not; all are served in the end."""
-    async with Rig(max_unanswered=1000) as rig:
+    async with Rig(max_unanswered_rows=1000) as rig:
         rig.store.hold()
         publishers = [await rig.connect() for _ in range(40)]
         for publisher in publishers:
@@ -194,30 +194,51 @@ async def test_all_connections_together_are_bounded() -> None:
             publisher.write_eof()
         for _ in range(200):
             await asyncio.sleep(0)
-        assert 1000 <= rig.store.queued <= 1000 + connection.LINES_PER_TURN
-        assert rig.pump.unanswered == rig.store.queued
+        # An event and its delivery are two rows.
+        assert rig.pump.unanswered_rows == 2 * rig.store.queued
+        assert 1000 <= rig.pump.unanswered_rows <= 1000 + 2 * connection.LINES_PER_TURN
         rests = [asyncio.ensure_future(publisher.rest()) for publisher in publishers]
         while not all(rest.done() for rest in rests):
             rig.store.commit(1)
             await asyncio.sleep(0)
         assert len(rig.store.events) == 40 * 500
-        assert rig.store.largest_queue <= 1000 + connection.LINES_PER_TURN
-        assert rig.pump.unanswered == 0
+        assert 2 * rig.store.largest_queue <= 1000 + 2 * connection.LINES_PER_TURN
+        assert rig.pump.unanswered_rows == 0
+
+
+async def test_a_large_fan_out_is_handed_in_in_small_pieces() -> None:
+    """What is bounded is rows: events that go to a thousand webhooks are taken few at a time."""
+    async with Rig() as rig:
+        rig.registry.found = (TARGET,) * 1000
+        publisher = await rig.connect()
+        rig.store.hold()
+        publisher.write(b"".join(map(line_of, range(200))))
+        publisher.write_eof()
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert rig.store.largest_append <= 3
+        assert 1000 * rig.store.queued < pump.MAX_UNANSWERED_ROWS + connection.ROWS_PER_TURN + 1000
+        rest = asyncio.ensure_future(publisher.rest())
+        while not rest.done():
+            rig.store.commit(1)
+            await asyncio.sleep(0)
+        assert [answer["ok"] for answer in await rest] == [True] * 200
+        assert rig.store.numbers == list(range(200))
 
 
 async def test_a_full_store_makes_the_others_wait_for_room() -> None:
     """Under load lines are handed in only when the store says that there is room."""
-    async with Rig(max_unanswered=100) as rig:
+    async with Rig(max_unanswered_rows=100) as rig:
         first = await rig.connect()
         second = await rig.connect()
         rig.store.hold()
         rig.store.has_room.clear()
-        first.write(b"".join(map(line_of, range(100))))
-        await until(lambda: rig.store.queued >= 100)
+        first.write(b"".join(map(line_of, range(50))))
+        await until(lambda: rig.store.queued >= 50)
         second.write(line_of("second"))
         await in_turns(second)
         rig.store.release()
-        await first.answers(100)
+        await first.answers(50)
         assert "second" not in rig.store.numbers
         rig.store.has_room.set()
         assert (await second.answer())["ok"]
