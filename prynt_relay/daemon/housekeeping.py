@@ -17,6 +17,9 @@ _log = structlog.get_logger(__name__)
 HEARTBEAT_S: Final = 10.0
 """How precisely a run knows when the one before it ended, if that was a crash."""
 
+RETENTION_S: Final = 60.0
+"""How often history is looked at for what is too old or too much."""
+
 TICK_AGE_S: Final = 5.0
 """The dispatcher looks at what is due every second; after this long it is stuck."""
 
@@ -31,6 +34,7 @@ class Housekeeping:
         """Hand the tasks to the supervisor and the gauges to the metrics."""
         self._bind_gauges()
         supervisor.start("heartbeat", self._beat())
+        supervisor.start("retention", self._purge())
         interval_s = sd_notify.watchdog_interval_s()
         if interval_s is not None:
             supervisor.start("watchdog", self._feed_watchdog(interval_s))
@@ -72,6 +76,27 @@ class Housekeeping:
         while True:
             await self._relay.clock.sleep(HEARTBEAT_S)
             await self._writer_answers()
+
+    async def _purge(self) -> None:
+        """Keep the history within its age and size, in small steps between live batches."""
+        relay = self._relay
+        while True:
+            await relay.clock.sleep(RETENTION_S)
+            retention = relay.config.retention
+            try:
+                purged = await relay.store.purge(retention.history_s, retention.max_size)
+            except (StorageUnavailableError, ShuttingDownError):
+                # Said by the store; the next pass goes on.
+                continue
+            relay.metrics.held_purged(purged.held)
+            if purged.events:
+                _log.info(
+                    "old history purged",
+                    action="history_purged",
+                    events=purged.events,
+                    deliveries=purged.deliveries,
+                    held=purged.held,
+                )
 
     async def _writer_answers(self) -> None:
         """Return once the writer has answered; that the disk takes nothing is an answer too."""

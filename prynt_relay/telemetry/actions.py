@@ -70,6 +70,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "storage_failed": _at("critical", "The database can't be relied on; the daemon leaves."),
     "write_failed": _at("error", "One write was refused; the others went on."),
     "checkpoint_failed": _at("warning", "The write-ahead log could not be written back for now."),
+    "history_purged": _at("info", "Old history was deleted; counts what, and what was still held."),
     # e-mails
     "email_sent": _at("info", "The mail server took an e-mail."),
     "email_failed": _at("warning", "An e-mail could not be sent; it is tried again."),
