@@ -4,7 +4,8 @@
 
 Publishes one event after the other, PAUSE_S apart, until the file STOP_FLAG exists. An event whose
 connection breaks before its answer is sent again, with the same key, over a new one. Writes to
-RESULT, as JSON: the ids of the acknowledged events, the connects that failed, and the refusals.
+RESULT, as JSON: the ids of the acknowledged events, each with the Unix time of its answer, the
+connects that failed, and the refusals.
 """
 
 import json
@@ -78,7 +79,7 @@ class Publisher:
             if answer is None:
                 self.result["resent"] += 1
             elif answer["ok"]:
-                self.result["acknowledged"].append(answer["eventId"])
+                self.result["acknowledged"].append((answer["eventId"], time.time()))
                 return
             else:
                 self.result["refused"].append(answer["error"]["code"])

@@ -210,12 +210,23 @@ class Container:
             )
         return done
 
-    def start(self, *command: str, log: Path) -> "subprocess.Popen[bytes]":
-        """Start `command` as root inside, its output going to the file `log` outside."""
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                [*self._enter(), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+    def start(self, name: str, *command: str, user: str = "root") -> None:
+        """Run `command` in the background as a unit called `name`; it ends with the container."""
+        self.run(*("systemd-run", "--quiet", f"--unit={name}", f"--property=User={user}"), *command)
+
+    def wait_ended(self, name: str, timeout_s: float = 90.0) -> None:
+        """Return once the unit that `start` made has ended well; AssertionError otherwise."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            shown = ("systemctl", "show", "--value", "--property=ActiveState", name)
+            state = self.run(*shown).stdout.strip()
+            if state == "inactive":
+                return
+            if state == "failed" or time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{name}: {state}\n{self.run('journalctl', '-u', name).stdout}"
+                )
+            time.sleep(0.1)
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Put a file of root's into the container."""
