@@ -20,6 +20,7 @@ LARGE_BODY: Final = 64 * 1024
 
 _JSON: Final = re.compile(r"application/(?:json|[a-z0-9.-]+\+json)", re.IGNORECASE)
 _AT: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`\Z", re.DOTALL)
+_INDEX: Final = re.compile(r"\[[^\]]*\]")
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`\Z", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
 _TYPE: Final = re.compile(r"Expected `(.*)`, got `(.*)`\Z", re.DOTALL)
@@ -135,7 +136,7 @@ def _join(path: str, field: str) -> str:
 def _allowed(kind: type[msgspec.Struct], path: str) -> list[str]:
     """Return the values that a field's type lists, quoted."""
     node: object = msgspec.inspect.type_info(kind)
-    for step in [*path.replace("[...]", ".[]").split("."), ""]:
+    for step in [*_INDEX.sub(".[]", path).split("."), ""]:
         node = _plain(node)
         if isinstance(node, msgspec.inspect.LiteralType):
             return [f'"{value}"' for value in node.values]

@@ -23,6 +23,10 @@ from prynt_relay.model.webhook_input import WebhookInput
 class Input(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What all bodies share: camelCase, and no field that we don't know."""
 
+    def __repr__(self) -> str:
+        """Name the type alone: URLs, passwords and header values can be secrets."""
+        return f"{type(self).__name__}(***)"
+
 
 class BasicAuthInput(Input):
     """HTTP basic authentication towards the receiver."""

@@ -56,6 +56,11 @@ async def list_webhook_deliveries(request: web.Request) -> web.Response:
 
 
 async def _list_deliveries(request: web.Request, webhook: Webhook | None) -> web.Response:
+    return answer(await read_deliveries(request, webhook))
+
+
+async def read_deliveries(request: web.Request, webhook: Webhook | None) -> DeliveryList:
+    """Return the page of deliveries that the query asks for; raises InvalidFieldError."""
     deps = request.app[DEPS]
     kind = "deliveries" if webhook is None else f"deliveries {webhook.id}"
     query = ListQuery(request, kind, DELIVERY_FILTERS, deps.clock.wall_ms())
@@ -83,16 +88,19 @@ async def _list_deliveries(request: web.Request, webhook: Webhook | None) -> web
         return _filled(page, None if position is None else position[0], query.limit, deps)
 
     rows, before = await deps.storage.read(read)
-    return answer(
-        DeliveryList(
-            data=[presenters.delivery(row) for row in rows],
-            next_cursor=query.next_cursor(None if before is None else (before,)),
-        )
+    return DeliveryList(
+        data=[presenters.delivery(row) for row in rows],
+        next_cursor=query.next_cursor(None if before is None else (before,)),
     )
 
 
 async def list_event_log(request: web.Request) -> web.Response:
     """GET /v1/events."""
+    return answer(await read_events(request))
+
+
+async def read_events(request: web.Request) -> EventList:
+    """Return the page of events that the query asks for; raises InvalidFieldError."""
     deps = request.app[DEPS]
     query = ListQuery(request, "events", EVENT_FILTERS, deps.clock.wall_ms())
     event_type = await _read_event_type(deps, query)
@@ -110,11 +118,9 @@ async def list_event_log(request: web.Request) -> web.Response:
         return _filled(page, begin, query.limit, deps)
 
     rows, before_event = await deps.storage.read(read)
-    return answer(
-        EventList(
-            data=[presenters.event(row) for row in rows],
-            next_cursor=query.next_cursor(before_event),
-        )
+    return EventList(
+        data=[presenters.event(row) for row in rows],
+        next_cursor=query.next_cursor(before_event),
     )
 
 

@@ -5,7 +5,7 @@ from aiohttp import web
 
 from prynt_relay.api import presenters
 from prynt_relay.api.answers import answer
-from prynt_relay.api.deps import DEPS, OPENAPI
+from prynt_relay.api.deps import DEPS, OPENAPI, Deps
 from prynt_relay.api.outputs import EventTypeList, EventTypeView, Health, IpRanges, Stats
 from prynt_relay.api.problems import RETRY_AFTER_S, ProblemError
 from prynt_relay.api.queries import read_query
@@ -25,6 +25,11 @@ async def get_stats(request: web.Request) -> web.Response:
         if webhook is None:
             raise NotFoundError(f"there is no webhook {webhook_id[:40]!r}")
         row = webhook.row
+    return answer(await read_stats(deps, webhook_id, row))
+
+
+async def read_stats(deps: Deps, webhook_id: str | None, row: int | None) -> Stats:
+    """Return the figures of one webhook, or of all."""
     try:
         await deps.upkeep.catch_up()
     except StorageUnavailableError:
@@ -38,13 +43,11 @@ async def get_stats(request: web.Request) -> web.Response:
         )
     )
     backlog = await deps.upkeep.backlog(row)
-    return answer(
-        Stats(
-            webhook_id=webhook_id,
-            minutes=presenters.intervals(minutes),
-            hours=presenters.intervals(hours),
-            backlog=presenters.backlog(backlog, deps.clock.schedule_ms()),
-        )
+    return Stats(
+        webhook_id=webhook_id,
+        minutes=presenters.intervals(minutes),
+        hours=presenters.intervals(hours),
+        backlog=presenters.backlog(backlog, deps.clock.schedule_ms()),
     )
 
 

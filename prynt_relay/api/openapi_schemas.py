@@ -124,7 +124,7 @@ def refine(
         fields["events"]["items"] = {"type": "string", "enum": ["*", *event_types]}
         # msgspec's own description of a mapping's values takes the place of ours.
         fields["headers"]["additionalProperties"] = dict(HEADER_VALUE)
-    _relate_fields(schemas["CreateWebhook"])
+    _relate_fields(schemas["CreateWebhook"], schemas["ChangeWebhook"])
     schemas["TestWebhook"]["properties"]["eventType"]["enum"] = list(event_types)
     for field in ("since", "until"):
         schemas["RetryWindow"]["properties"][field] |= MOMENT_SCHEMA
@@ -134,8 +134,8 @@ def refine(
         schemas[name]["examples"] = [example]
 
 
-def _relate_fields(create: Schema) -> None:
-    """Say which fields of a creation depend on each other (contract, section 9)."""
+def _relate_fields(create: Schema, change: Schema) -> None:
+    """Say which fields depend on each other (contract, section 9)."""
     create["anyOf"] = [{"required": ["events"]}, {"required": ["profile"]}]
     only = {
         "properties": {"events": {"type": "array", "items": {"const": "identification.complete"}}}
@@ -144,6 +144,8 @@ def _relate_fields(create: Schema) -> None:
     by_profile = {"required": ["profile"], "not": {"required": ["format"]}}
     create["if"] = {"anyOf": [in_format, by_profile]}
     create["then"] = only
+    change["if"] = in_format
+    change["then"] = only
 
 
 def _url_pattern(*, allow_http: bool, allow_addresses: Sequence[str]) -> str:

@@ -68,13 +68,16 @@ class ListQuery:
     def __init__(
         self, request: web.Request, kind: str, filters: Collection[str], now_ms: int
     ) -> None:
-        """Read the parameters of the list `kind`; raises InvalidFieldError."""
+        """Read the parameters of the list `kind`; raises InvalidFieldError.
+
+        An empty cursor is none: the first page.
+        """
         given = read_query(request, ("limit", "cursor", *filters))
         self.kind = kind
         self.limit = read_limit(given)
         self.given = {name: given[name] for name in filters if name in given}
         self._cursor: Cursor | None = None
-        if "cursor" in given:
+        if given.get("cursor"):
             self._cursor = decode_cursor(given["cursor"], kind, self.given)
             self.given = self._cursor.given
             self.since_ms, self.until_ms = self._cursor.since_ms, self._cursor.until_ms

@@ -33,16 +33,6 @@ _WEBHOOK_LINKS: Final = {
         ("listWebhookDeliveries", "See what became of its deliveries."),
     )
 }
-_FIRST_DELIVERY: Final = "$response.body#/data/0/id"
-_DELIVERY_LINKS: Final = {
-    "getDelivery": link(
-        "getDelivery", {"deliveryId": _FIRST_DELIVERY}, "See the attempts of the newest."
-    ),
-    "retryDelivery": link(
-        "retryDelivery", {"deliveryId": _FIRST_DELIVERY}, "Send the newest again."
-    ),
-}
-
 OPERATIONS: Final = (
     Operation(
         "POST",
@@ -155,7 +145,7 @@ OPERATIONS: Final = (
         "deliveries",
         "List a webhook's deliveries, newest first",
         log_handlers.list_webhook_deliveries,
-        Reply(200, "A page of deliveries.", outputs.DeliveryList, links=_DELIVERY_LINKS),
+        Reply(200, "A page of deliveries.", outputs.DeliveryList),
         parameters=(parameters.WEBHOOK, *parameters.DELIVERIES),
         problems=(404,),
     ),
@@ -177,7 +167,7 @@ OPERATIONS: Final = (
         "deliveries",
         "List the deliveries of all webhooks, newest first",
         log_handlers.list_all_deliveries,
-        Reply(200, "A page of deliveries.", outputs.DeliveryList, links=_DELIVERY_LINKS),
+        Reply(200, "A page of deliveries.", outputs.DeliveryList),
         parameters=parameters.DELIVERIES,
     ),
     Operation(
@@ -223,16 +213,7 @@ OPERATIONS: Final = (
         "events",
         "List events, newest first",
         log_handlers.list_event_log,
-        Reply(
-            200,
-            "A page of events.",
-            outputs.EventList,
-            links={
-                "getEvent": link(
-                    "getEvent", {"eventId": "$response.body#/data/0/eventId"}, "Read the newest."
-                )
-            },
-        ),
+        Reply(200, "A page of events.", outputs.EventList),
         parameters=(*parameters.LIST, parameters.TYPE, *parameters.WINDOW),
     ),
     Operation(
@@ -250,9 +231,6 @@ OPERATIONS: Final = (
                     {"$ref": "#/components/schemas/AcceptedEvent"},
                     {"type": "array", "items": {"$ref": "#/components/schemas/AcceptedEvent"}},
                 ]
-            },
-            links={
-                "getEvent": link("getEvent", {"eventId": "$response.body#/eventId"}, "Read it.")
             },
         ),
         description="All of an array are taken, or none; a refusal names the first bad one.",

@@ -27,7 +27,7 @@ from prynt_relay.api.outputs import (
 )
 from prynt_relay.api.presenters import attempt, webhook_fields
 from prynt_relay.api.queries import ListQuery, read_query
-from prynt_relay.errors import InvalidFieldError, NotFoundError
+from prynt_relay.errors import ConflictError, InvalidFieldError, NotFoundError
 from prynt_relay.model import ids
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.timestamps import iso_ms
@@ -89,9 +89,24 @@ async def change_webhook(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     read_query(request, ())
     webhook = find_webhook(request)
-    wanted = (await decode_body(request, ChangeWebhook)).wanted()
-    changed = await deps.changes.patch(webhook.id, wanted)
+    body = await decode_body(request, ChangeWebhook)
+    try:
+        changed = await deps.changes.patch(webhook.id, body.wanted())
+    except InvalidFieldError as error:
+        if _is_fine_by_itself(deps, body, error.field):
+            raise ConflictError(f"{error}; change both fields together") from None
+        raise
     return answer(webhook_fields(changed, deps.clock.wall_ms()))
+
+
+def _is_fine_by_itself(deps: Deps, body: ChangeWebhook, field: str) -> bool:
+    """Whether a refused change only doesn't go with a field that stays as it is."""
+    if getattr(body, field, None) is UNSET:
+        return True
+    if field != "events" or isinstance(body.events, UnsetType) or not body.events:
+        return False
+    known = {"*", *(info.name for info in deps.event_types)}
+    return body.format is UNSET and known.issuperset(body.events)
 
 
 async def delete_webhook(request: web.Request) -> web.Response:
@@ -122,7 +137,11 @@ async def test_webhook(request: web.Request) -> web.Response:
     event_type = None if isinstance(body.event_type, UnsetType) else body.event_type
     if event_type is not None:
         check_event_type(deps, "eventType", event_type)
-    row = await deps.changes.test(webhook.id, event_type)
+    try:
+        row = await deps.changes.test(webhook.id, event_type)
+    except InvalidFieldError as error:
+        # A known type: it is the webhook's format that can't tell of it.
+        raise ConflictError(str(error)) from None
     found = await deps.storage.read(lambda conn: delivery_detail(conn, row, 1))
     if found is None or not found.attempts:
         raise NotFoundError("the test's delivery was purged before it could be shown")
