@@ -15,7 +15,7 @@ _SETUP: Final = {
 
 
 @click.command(epilog=examples(*_SETUP.values()))
-@click.argument("shell", type=click.Choice(list(_SETUP)), required=False)
+@click.argument("shell", type=click.Choice(list(_SETUP)), required=False, metavar="[bash|zsh|fish]")
 @connection_options
 @click.pass_context
 def completion(context: click.Context, shell: str | None) -> None:

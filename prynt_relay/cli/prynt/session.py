@@ -69,13 +69,13 @@ class Session:
         if yes or not self.asks():
             return
         self.client.close()  # a daemon gives up idle connections while a person thinks
-        if not click.confirm(safe_line(question), err=True):
+        if not click.confirm(safe_line(question), err=sys.stderr.isatty()):
             raise CommandError("nothing was done")
 
     @staticmethod
     def asks() -> bool:
-        """Whether a person is there to answer: questions are read from stdin, put to stderr."""
-        return sys.stdin.isatty() and sys.stderr.isatty()
+        """Whether a person is there to answer, and sees the question."""
+        return sys.stdin.isatty() and (sys.stderr.isatty() or sys.stdout.isatty())
 
 
 def write_json(text: str) -> None:

@@ -62,7 +62,8 @@ class Terminal:
         width = self.out.width
         chosen = next((it for it in layouts if _least_width(it) <= width), layouts[-1])
         widths = _fit(chosen, width)
-        self.out.print(_row([Cell(column.title, "bold") for column in chosen], chosen, widths))
+        titles = [Cell(column.title, "bold") for column in chosen]
+        self.out.print(_row(titles, chosen, widths), soft_wrap=True)
         for cells in zip(*(column.cells for column in chosen), strict=True):
             self.out.print(_row(cells, chosen, widths), soft_wrap=True)
 

@@ -147,5 +147,5 @@ def _password(session: Session, user: str, *, from_stdin: bool) -> str:
         raise click.UsageError(
             "--basic-auth: no password; set $PRYNT_BASIC_AUTH_PASSWORD or give --password-stdin"
         )
-    asked: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    asked: str = click.prompt(f"Password of {user}", hide_input=True, err=sys.stderr.isatty())
     return asked
