@@ -78,8 +78,13 @@ def test_stream_shows_attempts_and_goes_on_after_a_break(api: FakeApi) -> None:
         assert stream.out.get(timeout=15) == (
             f"11:45:22  --> verdict\\x1b[2J [evt_0000000000002] {HOOK} try 2, manual"
         )
+        api.push("attempt", attempt(3, outcome="http_error", status=503, state="failed"))
         second = stream.out.get(timeout=15)
         assert "<-- [timeout] POST yourapp.com [evt_0000000000002] 12 ms retry in " in second
+        stream.out.get(timeout=15)
+        assert stream.out.get(timeout=15) == (
+            "11:45:22  <-- [503] POST yourapp.com [evt_0000000000003] 12 ms no retry left"
+        )
         assert stream.interrupt() == 0
         assert stream.out.get(timeout=15) == stream.err.get(timeout=15) == "(end)"
     assert api.resumed_from == [None, "1"]

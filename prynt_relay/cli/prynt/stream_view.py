@@ -79,7 +79,9 @@ def _which(attempt: Mapping[str, Any]) -> str:
 
 def _retry(attempt: Mapping[str, Any]) -> str:
     moment = attempt.get("nextAttemptAt")
-    if not moment or attempt["outcome"] == "success":
+    if attempt["outcome"] == "success":
         return ""
+    if not moment:
+        return " no retry left" if attempt.get("state") == "failed" else ""
     wait_s = parse_moment(moment) - time.time()
     return f" retry in {rough(wait_s)}" if wait_s >= 1 else " retry now"
