@@ -72,7 +72,7 @@ def assert_shape(value: Any, shape: Any, where: str) -> None:
 
 
 def drawn_from(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - draws that can be repeated
+    return random.Random(seed)
 
 
 def draws() -> list[random.Random | None]:
