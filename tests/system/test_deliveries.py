@@ -118,7 +118,7 @@ async def has_failed(daemon: Daemon, webhook: dict[str, Any]) -> bool:
 
 
 async def logged(daemon: Daemon, action: str, count: int = 1) -> bool:
-    return sum(line["action"] == action for line in daemon.log_lines()) >= count
+    return len([line for line in daemon.log_lines() if line["action"] == action]) >= count
 
 
 async def deliveries(daemon: Daemon, webhook: dict[str, Any]) -> list[dict[str, Any]]:
