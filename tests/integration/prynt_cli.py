@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -39,6 +40,19 @@ class Prynt:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
+
+    @classmethod
+    def knowing(cls, url: str, key: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> Self:
+        """One whose environment names this API and nothing else."""
+        monkeypatch.setenv("HOME", str(home))
+        for name in (
+            "STATE_DIRECTORY", "XDG_STATE_HOME", "PRYNT_API_KEY_FILE", "PRYNT_WEBHOOK_SECRET",
+            "COLUMNS",
+        ):  # fmt: skip
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("PRYNT_API_URL", url)
+        monkeypatch.setenv("PRYNT_API_KEY", key)
+        return cls(monkeypatch)
 
     def __call__(self, *args: str, stdin: bytes = b"") -> Result:
         out, err = io.BytesIO(), io.BytesIO()

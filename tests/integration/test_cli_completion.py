@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cli_rows import HOOK, webhook
 from tests.integration.fake_api import KEY, FakeApi
 from tests.integration.prynt_cli import Prynt
-from tests.integration.test_cli_commands import HOOK, webhook
 
 PROGRAM = Path(sys.executable).with_name("prynt")
 

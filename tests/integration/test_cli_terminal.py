@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cli_rows import DELIVERY, HOOK, attempt, delivery, webhook
 from tests.integration.fake_api import KEY, FakeApi
 from tests.integration.prynt_cli import PRYNT, OnTerminal
-from tests.integration.test_cli_commands import DELIVERY, HOOK, attempt, delivery, webhook
 
 CSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
