@@ -218,12 +218,12 @@ class MailDoor(Door):
     """The outbox."""
 
     async def due_mails(self, limit: int = 20) -> list[DueMail]:
-        """Mails to send now, those that wait longest first."""
-        now_ms = self._clock.wall_ms()
+        """Mails to send now, those that wait longest first; a new one is due at once."""
+        now_ms = self._clock.schedule_ms()
         return await self.read(lambda raw: outbox.due(raw, now_ms, limit))
 
     async def next_mail_ms(self) -> int | None:
-        """When the next mail is due (wall, ms), None when there is none."""
+        """When the next mail is due (schedule's clock, ms), None when there is none."""
         return await self.read(outbox.next_try_ms)
 
     def add_mails(self, mails: Sequence[OutboxMail]) -> asyncio.Future[None]:
@@ -237,5 +237,5 @@ class MailDoor(Door):
         return self._call(lambda raw: outbox.sent(raw, row, now_ms))
 
     def mail_failed(self, row: int, error: str, next_try_ms: int | None) -> asyncio.Future[None]:
-        """Try again at `next_try_ms` (wall), or give up where it is None."""
+        """Try again at `next_try_ms` (schedule's clock), or give up where it is None."""
         return self._call(lambda raw: outbox.failed(raw, row, error, next_try_ms))

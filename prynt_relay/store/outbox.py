@@ -10,13 +10,13 @@ def add(connection: sqlite3.Connection, mails: Sequence[OutboxMail], now_ms: int
     """Put mails in, due at once. One whose Message-ID is already there is the same mail."""
     connection.executemany(
         """INSERT OR IGNORE INTO outbox (message_id, subject, body, created_at_ms, next_try_ms)
-           VALUES (?, ?, ?, ?, ?)""",
-        [(mail.message_id, mail.subject, mail.body, now_ms, now_ms) for mail in mails],
+           VALUES (?, ?, ?, ?, 0)""",
+        [(mail.message_id, mail.subject, mail.body, now_ms) for mail in mails],
     )
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[DueMail]:
-    """The mails to send now, those that wait longest first."""
+    """The mails to send now (schedule's clock, ms), those that wait longest first."""
     return [
         DueMail(row, OutboxMail(message_id, subject, body), created_at_ms, tries)
         for row, message_id, subject, body, created_at_ms, tries in connection.execute(
