@@ -48,6 +48,13 @@ _SETTLED_STATES: Final = {
     _DELIVERED: "webhook = ?",
 }
 
+SCHEDULED_PAGE: Final = """
+SELECT id, next_attempt_ms, created_at_ms, failures, manual FROM deliveries
+WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND next_attempt_ms >= ?
+  AND (next_attempt_ms > ? OR id >= ?)
+ORDER BY next_attempt_ms, id LIMIT ?
+"""
+
 _ANEW: Final = RowStatement(
     "WITH asked (row, now_ms) AS (VALUES ",
     2,
@@ -183,6 +190,19 @@ def add_retry(connection: sqlite3.Connection, job: BulkJob, now_ms: int) -> Bulk
     return msgspec.structs.replace(job, row=row)
 
 
+def settled_count(state: int) -> str:
+    """Count what a retry takes of a settled state."""
+    return f"""SELECT count(*) FROM deliveries
+        WHERE {_SETTLED_STATES[state]} AND state = ? AND id >= ? AND id <= ?
+          AND created_at_ms >= ? AND created_at_ms < ?"""  # noqa: S608 - our own texts
+
+
+def settled_page(state: int) -> str:
+    """Walk what a retry looks at of a settled state."""
+    return f"""SELECT id, state, created_at_ms FROM deliveries
+        WHERE {_SETTLED_STATES[state]} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"""  # noqa: S608
+
+
 def count_retry(connection: sqlite3.Connection, job: BulkJob) -> int:
     """How many deliveries a retry that hasn't begun will make due."""
     count = 0
@@ -196,9 +216,7 @@ def count_retry(connection: sqlite3.Connection, job: BulkJob) -> int:
             )
         else:
             found = connection.execute(
-                f"""SELECT count(*) FROM deliveries
-                    WHERE {_SETTLED_STATES[state]} AND state = ? AND id >= ? AND id <= ?
-                      AND created_at_ms >= ? AND created_at_ms < ?""",  # noqa: S608
+                settled_count(state),
                 (job.webhook_row, state, job.cursor, job.max_row, job.since_ms, _until(job)),
             )
         count += found.fetchone()[0]
@@ -251,8 +269,7 @@ def _settled_rows(
 ) -> tuple[list[int], BulkJob | None]:
     state = job.states[0]
     found = connection.execute(
-        f"""SELECT id, state, created_at_ms FROM deliveries
-            WHERE {_SETTLED_STATES[state]} AND id >= ? AND id <= ? ORDER BY id LIMIT ?""",  # noqa: S608
+        settled_page(state),
         (job.webhook_row, job.cursor, job.max_row, EXAMINED * limit),
     ).fetchall()
     rows: list[int] = []
@@ -275,10 +292,7 @@ def _scheduled_rows(
 ) -> tuple[list[int], BulkJob | None]:
     """Along the due index. Rows that were moved to now may come again: they are manual by then."""
     found = connection.execute(
-        """SELECT id, next_attempt_ms, created_at_ms, failures, manual FROM deliveries
-           WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND next_attempt_ms >= ?
-             AND (next_attempt_ms > ? OR id >= ?)
-           ORDER BY next_attempt_ms, id LIMIT ?""",
+        SCHEDULED_PAGE,
         (job.webhook_row, job.cursor_ms, job.cursor_ms, job.cursor, EXAMINED * limit),
     ).fetchall()
     rows: list[int] = []

@@ -51,7 +51,7 @@ class SecretBox:
         nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return cipher.decrypt(nonce, text, bound_to.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to be sealed text
             raise StorageError(
                 f"a secret of {bound_to} can't be decrypted: the row was changed outside of "
                 "prynt-relay; restore the database from a backup"

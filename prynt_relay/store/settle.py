@@ -17,7 +17,7 @@ ROWS: Final = 2
 """What one settlement weighs in a batch: an attempt and a delivery."""
 
 # The join finds the attempt before, and drops a delivery that was purged in the meantime.
-_ATTEMPTS = RowStatement(
+ATTEMPTS = RowStatement(
     """WITH made AS (VALUES """,
     15,
     """)
@@ -29,7 +29,7 @@ _ATTEMPTS = RowStatement(
 )
 
 # What became held or cancelled while its attempt was made stays so, unless it was delivered.
-_DELIVERIES = RowStatement(
+DELIVERIES = RowStatement(
     """WITH made (delivery, attempt, state, next_attempt_ms, failures, attempts, outcome, status)
     AS (VALUES """,
     8,
@@ -121,8 +121,8 @@ class Settler:
             )
             if item.health is not None:
                 health[item.webhook_row] = item.health
-        _ATTEMPTS.run(connection, attempts)
-        _DELIVERIES.run(connection, deliveries)
+        ATTEMPTS.run(connection, attempts)
+        DELIVERIES.run(connection, deliveries)
         for webhook_row, state in health.items():
             connection.execute(_HEALTH, (*health_columns(state), webhook_row))
 

@@ -10,6 +10,7 @@ keys, so that a restart needn't read them.
 """
 
 import hashlib
+import itertools
 import sqlite3
 from array import array
 from collections.abc import Collection
@@ -125,9 +126,9 @@ class SuppliedTexts:
         return find_anywhere(connection, self._table, self.hash(text))
 
     def add(self, connection: sqlite3.Connection, pairs: list[tuple[int, int]]) -> None:
-        """Write `(hash, event)` pairs, and remember them in the filter."""
-        values: list[int] = []
-        for value, event in sorted(pairs):
+        """Write `(hash, event)` pairs, in the order of events, and remember them in the filter."""
+        rows: list[tuple[int, int, int]] = []
+        for value, event in pairs:
             if self._room == 0:
                 self._next_bucket(connection)
             self._room -= 1
@@ -140,8 +141,9 @@ class SuppliedTexts:
             slices[value & _MASK] |= bit
             slices[value >> _SLICE_BITS & _MASK] |= bit
             slices[value >> 2 * _SLICE_BITS & _MASK] |= bit
-            values += (self._bucket, value, event)
-        self._insert.run(connection, values)
+            rows.append((self._bucket, value, event))
+        rows.sort()  # in the table's order it is twice as fast
+        self._insert.run(connection, list(itertools.chain.from_iterable(rows)))
 
     def _next_bucket(self, connection: sqlite3.Connection) -> None:
         full = self._groups.get(self._bucket // GROUP_BUCKETS)

@@ -146,13 +146,16 @@ class Writer:
 
     async def _run(self) -> None:
         while True:
-            if not self._queue and not self._fanouts:
-                if self._close_asked.is_set():
-                    return
+            if self._queue or self._fanouts:
+                batch = self._take()
+            elif self._close_asked.is_set():
+                return
+            elif self.available:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            batch = self._take()
+            else:
+                batch = [_probe()]
             await self._commit(batch)
             self._wake_waiters()
             if self.fatal.done():
@@ -322,6 +325,15 @@ def unavailable(error: BaseException) -> StorageUnavailableError:
     """The error for a caller whose write was rolled back."""
     return StorageUnavailableError(
         f"not stored: {reason(error)}; nothing of it was kept, send it again later"
+    )
+
+
+def _probe() -> CallJob:
+    """A write that changes nothing, to see whether one works again."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.exception())
+    return CallJob(
+        lambda raw: raw.execute("UPDATE meta SET alive_schedule_ms = alive_schedule_ms"), future
     )
 
 

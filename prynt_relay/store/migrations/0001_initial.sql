@@ -146,9 +146,10 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (webhook, next_attempt_ms) WHERE next_attempt_ms IS NOT NULL;
 CREATE INDEX deliveries_by_webhook ON deliveries (webhook);
-CREATE INDEX deliveries_failed ON deliveries (webhook, id, created_at_ms) WHERE state = 2;
-CREATE INDEX deliveries_held ON deliveries (webhook, id, created_at_ms) WHERE state = 3;
-CREATE INDEX deliveries_cancelled ON deliveries (webhook, id, created_at_ms) WHERE state = 4;
+-- Wide enough that counting a window for a retry reads nothing but the index.
+CREATE INDEX deliveries_failed ON deliveries (webhook, id, created_at_ms, state) WHERE state = 2;
+CREATE INDEX deliveries_held ON deliveries (webhook, id, created_at_ms, state) WHERE state = 3;
+CREATE INDEX deliveries_cancelled ON deliveries (webhook) WHERE state = 4;
 -- The log over all webhooks by state. Nothing for 0 and 1: what goes well pays for no index.
 CREATE INDEX deliveries_by_state ON deliveries (state) WHERE state >= 2;
 

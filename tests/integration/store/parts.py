@@ -1,5 +1,6 @@
 """A real store in a folder of the test's, and the things that one puts into it."""
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -24,12 +25,15 @@ class Heard:
     def __init__(self) -> None:
         self.commits: list[int] = []
         self.availability_changes: list[bool] = []
+        self.recovered = asyncio.Event()
 
     def committed(self, duration_s: float, rows: int) -> None:
         self.commits.append(rows)
 
     def availability(self, available: bool) -> None:
         self.availability_changes.append(available)
+        if available:
+            self.recovered.set()
 
 
 async def open_store(folder: Path, clock: Clock | None = None, **settings: Any) -> Store:
