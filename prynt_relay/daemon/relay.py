@@ -128,9 +128,12 @@ class Relay:
             api_version=self.config.api_version, clock=self.clock, on_failure=_filter_failed
         )
         self.registry = Registry(matches=self.filters.matching)
-        for webhook in webhooks:
-            # The same picture as before is the same revision; another version makes a new one.
-            revision_row = await self.store.set_revision(webhook.row, self.sender.template(webhook))
+        # The same picture as before is the same revision; another version makes a new one. All are
+        # enqueued at once, so that ten thousand webhooks take a few commits and not one each.
+        revisions = await asyncio.gather(
+            *(self.store.set_revision(w.row, self.sender.template(w)) for w in webhooks)
+        )
+        for webhook, revision_row in zip(webhooks, revisions, strict=True):
             self.registry.put(
                 replace(
                     webhook,
