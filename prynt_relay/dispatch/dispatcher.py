@@ -16,7 +16,7 @@ from prynt_relay.dispatch.doors import (
     SettledObserver,
     WebhookSource,
 )
-from prynt_relay.dispatch.lane import NEVER, Lane, Memory
+from prynt_relay.dispatch.lane import BULK_ROWS, NEVER, Lane, Memory
 from prynt_relay.dispatch.pager import EventLoader, Pager
 from prynt_relay.dispatch.settling import Batch, Settling
 from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
@@ -35,6 +35,10 @@ DRIP_HOLD_S: Final = 1.0
 
 DRIP_CHARGE_S: Final = 2.0
 """What a drip counts as when its webhook's standing is judged."""
+
+
+BULK_PAUSE_S: Final = 0.05
+"""How long bulk work waits before it looks again whether there is room for more."""
 
 
 class Dispatcher:
@@ -195,6 +199,15 @@ class Dispatcher:
         """The store became available or unavailable."""
         self._pump()
 
+    async def bulk_room(self, webhook_row: int) -> None:
+        """Return when a webhook can take more bulk work without its live events waiting for it."""
+        while (
+            self._running
+            and (turn := self._turns.get(webhook_row)) is not None
+            and len(turn.lane.bulk) >= BULK_ROWS
+        ):
+            await self._clock.sleep(BULK_PAUSE_S)
+
     # --- what others may ask
 
     def busy_rows(self, webhook_row: int) -> frozenset[int]:
@@ -257,7 +270,7 @@ class Dispatcher:
         if not lane.add(delivery):
             self._pager.watch(lane)
         elif delivery.due_ms <= now_ms:
-            lane.ready.append(delivery)
+            lane.add_ready(delivery)
             self._slots.join(turn)
         else:
             self._wheel.add(delivery.due_ms, (lane, delivery))
@@ -288,7 +301,7 @@ class Dispatcher:
         for lane, delivery in self._wheel.expire(now_ms):
             turn = self._turns.get(lane.webhook_row)
             if lane.entries.get(delivery.row) is delivery and turn is not None:
-                lane.ready.append(delivery)
+                lane.add_ready(delivery)
                 self._slots.join(turn)
         self._pager.ask_for_due(now_ms)
         self._pump()

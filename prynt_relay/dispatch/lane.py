@@ -41,6 +41,12 @@ TOTAL_ROWS: Final = 50_000
 TOTAL_EVENT_BYTES: Final = 48 * 1024 * 1024
 """Most payload kept for deliveries in memory; beyond it an event is read when its turn comes."""
 
+BULK_EVERY: Final = 4
+"""Of a webhook's attempts at most one in so many is bulk work while its schedule waits."""
+
+BULK_ROWS: Final = 1_000
+"""Bulk work of one webhook in memory, beyond which no more of it is made due."""
+
 NEVER: Final = math.inf
 Key = tuple[float, float]
 NOTHING_IN_MEMORY: Final[Key] = (-math.inf, -math.inf)
@@ -60,6 +66,8 @@ class Lane:
     """The deliveries of one webhook that are due now or soon, and what is known of the rest."""
 
     __slots__ = (
+        "_bulk_turn",
+        "bulk",
         "busy",
         "entries",
         "generation",
@@ -79,6 +87,9 @@ class Lane:
         # In memory and waiting: the truth about what `ready` and the timer wheel mention.
         self.entries: dict[int, DueDelivery] = {}
         self.ready: deque[DueDelivery] = deque()
+        # Due because a person asked for them, maybe by the hundred thousand: they give way.
+        self.bulk: deque[DueDelivery] = deque()
+        self._bulk_turn = 0
         # In flight, or done and not yet settled on disk. Bounded by the slots and by settling.
         self.busy: set[int] = set()
         self.mark: Key = NOTHING_IN_MEMORY
@@ -122,20 +133,40 @@ class Lane:
 
     def pop_ready(self) -> DueDelivery | None:
         """Take the next delivery that is due; it is busy from here on."""
-        while self.ready:
-            delivery = self.ready.popleft()
+        while self.ready or self.bulk:
+            delivery = self._next_ready()
             if self.entries.get(delivery.row) is delivery:
                 self.remove(delivery)
                 self.busy.add(delivery.row)
                 return delivery
         return None
 
+    def _next_ready(self) -> DueDelivery:
+        """From the schedule first; every so often from what people asked for, so that it ends."""
+        if self.bulk and (not self.ready or self._bulk_turn >= BULK_EVERY):
+            self._bulk_turn = 0
+            return self.bulk.popleft()
+        self._bulk_turn += 1
+        return self.ready.popleft()
+
+    def add_ready(self, delivery: DueDelivery) -> None:
+        """A delivery in memory is due."""
+        (self.bulk if delivery.manual else self.ready).append(delivery)
+
+    @property
+    def waiting(self) -> int:
+        """How many are due; some may have left memory since."""
+        return len(self.ready) + len(self.bulk)
+
     def oldest_due_ms(self) -> float:
         """When the longest-waiting delivery was due; `NEVER` where nothing is."""
-        while self.ready and self.entries.get(self.ready[0].row) is not self.ready[0]:
-            self.ready.popleft()
-        first = self.ready[0].due_ms if self.ready else NEVER
-        return min(first, self.stored_from_ms)
+        oldest = self.stored_from_ms
+        for line in (self.ready, self.bulk):
+            while line and self.entries.get(line[0].row) is not line[0]:
+                line.popleft()
+            if line:
+                oldest = min(oldest, line[0].due_ms)
+        return oldest
 
     def raise_mark(self, now_ms: int) -> None:
         """Move the mark up over the stretch in which the database has nothing for us."""
@@ -226,6 +257,7 @@ class Lane:
         for entry in list(self.entries.values()):
             self.remove(entry)
         self.ready.clear()
+        self.bulk.clear()
         self.mark = NOTHING_IN_MEMORY
         self.stored_from_ms = -NEVER
         self.overlay = None

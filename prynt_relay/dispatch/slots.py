@@ -96,7 +96,7 @@ class Slots:
         """A webhook got something to send; harmless if it stands in a line already."""
         if turn.line is None:
             # One that had nothing waiting and holds little keeps up with its events: go first.
-            quiet = len(turn.lane.ready) <= 1 and turn.held < PROVEN_ALLOWANCE
+            quiet = turn.lane.waiting <= 1 and turn.held < PROVEN_ALLOWANCE
             turn.line = self._first if quiet else self._second
             turn.line.append(turn)
 
@@ -116,7 +116,7 @@ class Slots:
         while line := self._first or self._second:
             turn = line.popleft()
             turn.line = None
-            if not turn.lane.ready or turn.held >= min(int(turn.allowance), self.per_webhook):
+            if not turn.lane.waiting or turn.held >= min(int(turn.allowance), self.per_webhook):
                 # Joins again when something becomes ready or one of its slots comes back.
                 continue
             if not self._admits(turn):
@@ -126,7 +126,7 @@ class Slots:
             turn.held += 1
             self.taken += 1
             self._taken_by[turn.standing] += 1
-            if len(turn.lane.ready) > 1:
+            if turn.lane.waiting > 1:
                 turn.line = self._second
                 self._second.append(turn)
             return turn
@@ -149,7 +149,7 @@ class Slots:
                 self.leave(turn)
         # Those that waited come before the one that just had its turn.
         self._unpark()
-        if turn.lane.ready and turn.line is None:
+        if turn.lane.waiting and turn.line is None:
             turn.line = self._second
             self._second.append(turn)
         return changed

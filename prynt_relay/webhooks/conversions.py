@@ -105,6 +105,7 @@ class Conversions:
     async def _retry(self, job: BulkJob) -> None:
         left: BulkJob | None = job
         while left is not None:
+            await self._dispatch.bulk_room(left.webhook_row)
             chunk = await self._persist(functools.partial(self._retry_chunk, left))
             self._dispatch.offer(chunk.due)
             left = chunk.job

@@ -77,6 +77,10 @@ class Dispatch(Protocol):
         """Rows became scheduled."""
         ...
 
+    async def bulk_room(self, webhook_row: int) -> None:
+        """Return when more bulk work may be made due."""
+        ...
+
     def busy_rows(self, webhook_row: int) -> frozenset[int]:
         """Deliveries in flight or being settled."""
         ...
