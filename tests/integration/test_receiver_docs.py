@@ -19,16 +19,16 @@ from prynt_relay.transport.formats.fingerprint_mapping import mapping_table
 from prynt_relay.webhooks.filter_evaluation import WORK_LIMIT
 from prynt_relay.webhooks.filter_syntax import LENGTH_MAX, NESTING_MAX
 from prynt_relay.webhooks.filters import NESTED_MAX, Filters
+from tests.docs_blocks import docs_story, docs_text
 from tests.integration.deliveries import NEW, OLD, delivery
 
 DOCS = Path(__file__).parents[2] / "docs"
-RECEIVERS = (DOCS / "receivers.md").read_text()
 
 
-def _snippet(language: str, name: str) -> str:
-    found = re.findall(rf"^```{language} {name}\n(.*?)^```$", RECEIVERS, re.MULTILINE | re.DOTALL)
+def _snippet(language: str) -> str:
+    found = [each.text for each in docs_story("receivers-verify") if each.language == language]
     assert len(found) == 1, f"{len(found)} snippets for {language}"
-    return str(found[0])
+    return found[0]
 
 
 # What each language needs to call its snippet: the cases are lines of body file, timestamp,
@@ -162,7 +162,7 @@ def test_a_snippet_verifies_and_refuses(language: str, tmp_path: Path) -> None:
     verify_file, main_file, main, commands = LANGUAGES[language]
     if any(shutil.which(command[0]) is None for command in commands):
         pytest.skip(f"{commands[0][0]} isn't on this machine")
-    (tmp_path / verify_file).write_text(_snippet(language, "verify"))
+    (tmp_path / verify_file).write_text(_snippet(language))
     (tmp_path / main_file).write_text(main.lstrip())
     (tmp_path / "go.mod").write_text("module receiver\n\ngo 1.19\n")
     cases, expected = _cases(tmp_path)
@@ -188,7 +188,7 @@ def test_the_library_snippet_does_what_it_says(
     """The first delivery gives an event, its repetition none, a forgery a 401."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(_snippet("python", "library"), names)  # noqa: S102 - our own docs
+    exec(docs_text("receivers-library"), names)  # noqa: S102 - our own docs
     handle = names["handle"]
     sent = delivery(Format.PRYNT, (SignatureScheme.PRYNT,), Secrets(OLD))
     status, event = handle(sent.body, sent.headers, [NEW, OLD])

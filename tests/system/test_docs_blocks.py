@@ -22,16 +22,21 @@ def fetched() -> set[str]:
     return found
 
 
+PLAIN = ("text", "mermaid")
+"""Languages of blocks that are there to be looked at."""
+
 BLOCKS = all_blocks()
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.place for block in BLOCKS])
 def test_a_block_is_executed_or_plainly_not_code(block: Block) -> None:
     """A block belongs to a story that a test fetches, or is `text` and looks like no command."""
-    if block.language == "text":
+    if block.language in PLAIN:
         commands = [line for line in block.text.splitlines() if EXECUTABLE.match(line)]
-        assert not commands, f"{block.place} is text, but has a command: {commands[0]!r}"
-        assert not block.story, f"{block.place}: text can't be executed"
+        assert not commands, (
+            f"{block.place} is {block.language}, but has a command: {commands[0]!r}"
+        )
+        assert not block.story, f"{block.place}: {block.language} can't be executed"
         return
     assert block.language, f"{block.place} needs a language, `text` where it is no code"
     assert block.story, f"{block.place} ({block.language}) has no test=NAME: who executes it?"
