@@ -58,7 +58,7 @@ class Daemon:
         self.log_file = folder / "daemon.log"
         self.api_port, self.metrics_port = free_port(), free_port()
         self.config_file = folder / "config.toml"
-        self._env = dict(env or {})
+        self.env = dict(env or {})
         self._process: asyncio.subprocess.Process | None = None
         defaults: dict[str, dict[str, Any]] = {
             "intake": {"socket": str(self.socket)},
@@ -108,7 +108,7 @@ class Daemon:
             self._process = await asyncio.create_subprocess_exec(
                 *prefix, str(PROGRAM), "serve", "--config", str(self.config_file),
                 stderr=log, stdout=log, stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **self._env},
+                env={**os.environ, **self.env},
             )  # fmt: skip
         if wait:
             await self.ready()
