@@ -88,7 +88,9 @@ class Hub:
         """Read what is new whenever there is some, for ever; to be supervised."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_S if self._readers else None)
+                # Not wait_for: before Python 3.12 that can swallow a cancellation.
+                async with asyncio.timeout(_POLL_S if self._readers else None):
+                    await self._wake.wait()
             self._wake.clear()
             if self._readers:
                 await self._read_news()

@@ -22,6 +22,9 @@ MAX_HEADERS: Final = 64
 STOP_S: Final = 10.0
 """How long requests that are being answered may take once the server stops."""
 
+LINGER_S: Final = 3.0
+"""How long the rest of a refused body is read and dropped, so that its sender learns why."""
+
 _BACKLOG: Final = 128
 
 
@@ -88,6 +91,7 @@ class ApiServer:
             "max_field_size": MAX_FIELD,
             "max_headers": MAX_HEADERS,
             "auto_decompress": False,
+            "lingering_time": LINGER_S,
             "access_log": None,
             "logger": logging.getLogger("prynt_relay.api"),
         }

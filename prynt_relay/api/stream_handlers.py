@@ -16,6 +16,9 @@ from prynt_relay.errors import InvalidFieldError
 HEARTBEAT_S: Final = 15.0
 """A comment after so much silence, so that neither end nor a proxy takes the stream for dead."""
 
+LOOK_S: Final = 1.0
+"""How often a silent stream looks whether its reader is still there; its place may be wanted."""
+
 STUCK_S: Final = 60.0
 """A reader that takes nothing for so long is cut off; it may resume."""
 
@@ -51,7 +54,7 @@ async def _stream(request: web.Request, webhook_row: int | None) -> web.StreamRe
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
         try:
-            await _follow(response, reader)
+            await _follow(request, response, reader)
         except (ConnectionError, TimeoutError):
             # The reader left, or takes nothing: it resumes with the last id that it has.
             response.force_close()
@@ -60,15 +63,21 @@ async def _stream(request: web.Request, webhook_row: int | None) -> web.StreamRe
     return response
 
 
-async def _follow(response: web.StreamResponse, reader: Reader) -> None:
+async def _follow(request: web.Request, response: web.StreamResponse, reader: Reader) -> None:
     await _write(response, b"retry: %d\n\n" % RECONNECT_MS)
+    now = asyncio.get_running_loop().time
+    heartbeat_at = now() + HEARTBEAT_S
     while True:
-        found = await reader.next(HEARTBEAT_S)
+        found = await reader.next(min(LOOK_S, HEARTBEAT_S))
         if found is None:
             await _write(response, b": the relay is shutting down\n\n")
             await response.write_eof()
             return
-        await _write(response, _text(found))
+        if request.transport is None or request.transport.is_closing():
+            return
+        if isinstance(found, Gap) or found or now() >= heartbeat_at:
+            await _write(response, _text(found))
+            heartbeat_at = now() + HEARTBEAT_S
 
 
 def _text(found: list[Frame] | Gap) -> bytes:

@@ -1,14 +1,14 @@
 """A whole relay with its HTTP API in the test's process, and a client that holds its key."""
 
 import contextlib
+import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from prynt_relay.daemon.api_part import ApiPart
 from prynt_relay.daemon.relay import Relay
 from tests.integration.receivers import Receiver
 from tests.integration.relays import Settlements, local_config, running
@@ -17,9 +17,9 @@ from tests.integration.relays import Settlements, local_config, running
 class Answer:
     """A response, read whole."""
 
-    def __init__(self, status: int, headers: "aiohttp.typedefs.LooseHeaders", body: bytes) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
-        self.headers: Any = headers
+        self.headers = headers
         self.body = body
 
     @property
@@ -37,11 +37,10 @@ class Answer:
 class Api:
     """Asks the API of a relay."""
 
-    def __init__(self, relay: Relay, part: ApiPart, session: aiohttp.ClientSession) -> None:
+    def __init__(self, relay: Relay, session: aiohttp.ClientSession) -> None:
         self.relay = relay
-        self.part = part
         self.session = session
-        host, port = part.address
+        host, port = relay.api.address
         self.url = f"http://{host}:{port}"
         self.key = (relay.config.state_dir / "api-key").read_text().strip()
         self.settlements = Settlements(relay)
@@ -68,7 +67,11 @@ class Api:
             data = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         async with self.session.request(
-            method, self.url + path, data=data, headers=sent, allow_redirects=False
+            method,
+            self.url + path,
+            data=None if data is None else io.BytesIO(data),
+            headers=sent,
+            allow_redirects=False,
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
@@ -95,24 +98,12 @@ class Api:
         assert answer.status == 200, answer.body
         return str(answer.json["eventId"])
 
-    async def until(self, what: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-        """Return what `what` gives once that is true; asked after every settlement."""
-        count = 0
-        while not (found := await what()):
-            count = max(count, len(self.settlements.all)) + 1
-            await self.settlements.wait_for(count, timeout_s)
-        return found
-
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path, **sections: Any) -> AsyncIterator[Api]:
-    """A running relay with its API."""
-    async with running(local_config(folder, **sections)) as relay:
-        part = ApiPart(relay)
-        part.supervise(relay.supervisor)
-        await part.start()
-        try:
-            async with aiohttp.ClientSession() as session:
-                yield Api(relay, part, session)
-        finally:
-            await part.stop()
+    """A running relay, and a client of its API."""
+    async with (
+        running(local_config(folder, **sections)) as relay,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Api(relay, session)
