@@ -51,7 +51,9 @@ async def open_store(folder: Path, commits: Commits | None = None) -> Store:
     )
 
 
-def appends(count: int, batch: int, targets: tuple[Target, ...], keys: bool) -> Iterator[list[Append]]:
+def appends(
+    count: int, batch: int, targets: tuple[Target, ...], keys: bool
+) -> Iterator[list[Append]]:
     for _ in range(0, count, batch):
         yield [
             Append(
@@ -80,7 +82,7 @@ async def relay_side(
     return count / (time.perf_counter() - started), done
 
 
-def plain_side(path: Path, count: int, batch: int, targets: int) -> float:
+def plain_side(path: Path, count: int, batch: int, targets: int, data: bytes = DATA) -> float:
     """One thread, nothing but SQL; the rows exist before the clock starts."""
     with closing(sqlite3.connect(path, isolation_level=None, cached_statements=256)) as raw:
         raw.execute("PRAGMA synchronous = FULL")
@@ -93,7 +95,7 @@ def plain_side(path: Path, count: int, batch: int, targets: int) -> float:
             events: list[object] = []
             deliveries: list[object] = []
             for _ in range(batch):
-                events += (row, 1, 1, now, None, None, None, delivery, targets, 0, DATA)
+                events += (row, 1, 1, now, None, None, None, delivery, targets, 0, data)
                 for webhook in range(1, targets + 1):
                     deliveries += (delivery, webhook, row, 1, 0, 0, now, now)
                     delivery += 1
@@ -103,11 +105,19 @@ def plain_side(path: Path, count: int, batch: int, targets: int) -> float:
         for events, deliveries in batches:
             raw.execute("BEGIN IMMEDIATE")
             for values, head, width in (
-                (events, "INSERT INTO events (id, event_type, context, received_at_ms, "
-                 "created_at_ms, event_id, idempotency_key, first_delivery, delivery_count, "
-                 "fanout_pending, data) VALUES ", 11),
-                (deliveries, "INSERT INTO deliveries (id, webhook, event, event_type, state, "
-                 "format, created_at_ms, next_attempt_ms) VALUES ", 8),
+                (
+                    events,
+                    "INSERT INTO events (id, event_type, context, received_at_ms, "
+                    "created_at_ms, event_id, idempotency_key, first_delivery, delivery_count, "
+                    "fanout_pending, data) VALUES ",
+                    11,
+                ),
+                (
+                    deliveries,
+                    "INSERT INTO deliveries (id, webhook, event, event_type, state, "
+                    "format, created_at_ms, next_attempt_ms) VALUES ",
+                    8,
+                ),
             ):
                 piece = 256 * width
                 for start in range(0, len(values), piece):
@@ -118,14 +128,30 @@ def plain_side(path: Path, count: int, batch: int, targets: int) -> float:
         return count / (time.perf_counter() - started)
 
 
-async def settle_side(store: Store, appended: list[Appended], webhook_row: int, revision: int, batch: int) -> float:
+async def settle_side(
+    store: Store, appended: list[Appended], webhook_row: int, revision: int, batch: int
+) -> float:
     result = AttemptResult(
-        Outcome.SUCCESS, 1_790_000_000_000, 12, 0.012, b"s" * 32, status=200,
-        response_headers=b"Content-Length: 2\r\nServer: test", response_body=b"ok",
+        Outcome.SUCCESS,
+        1_790_000_000_000,
+        12,
+        0.012,
+        b"s" * 32,
+        status=200,
+        response_headers=b"Content-Length: 2\r\nServer: test",
+        response_body=b"ok",
     )
     made = [
-        Settlement(a.first_delivery_row, webhook_row, revision, 1, Trigger.SCHEDULE, result,
-                   DeliveryState.DELIVERED, 0)
+        Settlement(
+            a.first_delivery_row,
+            webhook_row,
+            revision,
+            1,
+            Trigger.SCHEDULE,
+            result,
+            DeliveryState.DELIVERED,
+            0,
+        )
         for a in appended
     ]
     futures: list[asyncio.Future[None]] = []
@@ -160,17 +186,14 @@ async def main() -> None:
         revision = await store.set_revision(webhook.row, "{}")
         await other.close()
         targets = tuple(
-            Target(row, DeliveryState.SCHEDULED, Format.PRYNT)
-            for row in range(1, args.targets + 1)
+            Target(row, DeliveryState.SCHEDULED, Format.PRYNT) for row in range(1, args.targets + 1)
         )
         ours, plain, settles = [], [], []
         for _ in range(args.rounds):
             rate, done = await relay_side(store, args.events, args.batch, targets, args.keys)
             ours.append(rate)
             if args.targets:
-                settles.append(
-                    await settle_side(store, done, webhook.row, revision, args.batch)
-                )
+                settles.append(await settle_side(store, done, webhook.row, revision, args.batch))
             plain.append(
                 await asyncio.to_thread(
                     plain_side, Path(name) / "b/relay.db", args.events, args.batch, args.targets
