@@ -17,6 +17,11 @@ PER_EVENT = 4
 """Deliveries of each event: PER_EVENT neighbouring webhooks."""
 WEBHOOKS = 20
 
+_SECRETS = (
+    b'{"current":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3","pending":null,"pending_at_ms":null,'
+    b'"auth":null,"headers":[]}'
+)
+
 T = TypeVar("T")
 
 # Event e is received at START_MS + 40 * e; one in 2,000 is of the rarest type.
@@ -65,10 +70,6 @@ def empty_database(path: Path) -> None:
             "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, zeroblob(16), ?)",
             (START_MS,),
         )
-        conn.execute("INSERT INTO contexts VALUES (1, '2026-01-15', 'urn:prynt-relay')")
-        conn.executemany(
-            "INSERT INTO event_types (name) VALUES (?)", [(name,) for name in EVENT_TYPES]
-        )
 
 
 def add_webhooks(conn: sqlite3.Connection, count: int = WEBHOOKS) -> None:
@@ -76,8 +77,8 @@ def add_webhooks(conn: sqlite3.Connection, count: int = WEBHOOKS) -> None:
     conn.executemany(
         "INSERT INTO webhooks (id, public_id, url, events, description, enabled, format,"
         " signatures, secrets, created_at_ms, updated_at_ms)"
-        " VALUES (?, ?, 'https://receiver.test/hook', '[\"*\"]', '', 1, 0, '[0]', x'', ?, ?)",
-        [(row, f"wh_{row:013d}", START_MS, START_MS) for row in range(1, count + 1)],
+        " VALUES (?, ?, 'https://receiver.test/hook', '[\"*\"]', '', 1, 0, '[0]', ?, ?, ?)",
+        [(row, f"wh_{row:013d}", _SECRETS, START_MS, START_MS) for row in range(1, count + 1)],
     )
     conn.executemany(
         "INSERT INTO webhook_revisions (id, webhook, template) VALUES (?, ?, '{}')",
@@ -98,6 +99,10 @@ def fill(path: Path, events: int, data: bytes = b'{"visitorId":"pv_8kX2mNqR3jT7p
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         conn.execute("PRAGMA synchronous=OFF")
         conn.execute("BEGIN")
+        conn.execute("INSERT OR IGNORE INTO contexts VALUES (1, '2026-01-15', 'urn:prynt-relay')")
+        conn.executemany(
+            "INSERT OR IGNORE INTO event_types (id, name) VALUES (?, ?)", enumerate(EVENT_TYPES, 1)
+        )
         add_webhooks(conn)
         conn.execute(_EVENTS, values)
         conn.execute(_DELIVERIES, values)
