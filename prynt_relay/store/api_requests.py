@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from prynt_relay.store.secret_box import SecretBox
+
 PURGE_ROWS: Final = 200
 
 
@@ -61,3 +63,27 @@ def purge_answers(conn: sqlite3.Connection, before_ms: int) -> bool:
         (before_ms, PURGE_ROWS),
     )
     return cursor.rowcount == PURGE_ROWS
+
+
+def reseal_answers(conn: sqlite3.Connection, box: SecretBox) -> int:
+    """Put some answers under the key in force; returns how many, 0 when all are.
+
+    One whose key is gone can't be given again and is dropped.
+    """
+    if box.current is None:
+        return 0
+    rows = conn.execute(
+        "SELECT key, response, response_key FROM api_requests WHERE response_key IS NOT ? LIMIT ?",
+        (box.current, PURGE_ROWS),
+    ).fetchall()
+    for key, response, response_key in rows:
+        if response_key is not None and not box.knows(response_key):
+            conn.execute("DELETE FROM api_requests WHERE key = ?", (key,))
+            continue
+        bound_to = f"api_requests {key}"  # as prynt_relay.api.idempotency seals it
+        sealed, key_id = box.seal(box.open(response, response_key, bound_to), bound_to)
+        conn.execute(
+            "UPDATE api_requests SET response = ?, response_key = ? WHERE key = ?",
+            (sealed, key_id, key),
+        )
+    return len(rows)

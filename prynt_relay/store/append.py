@@ -101,6 +101,7 @@ class Names:
         self.known: dict[str, int] = dict(
             connection.execute("SELECT name, id FROM event_types").fetchall()
         )
+        self._uncommitted: list[str] = []
 
     def add(self, connection: sqlite3.Connection, name: str) -> int:
         """Give a new name its number."""
@@ -109,11 +110,18 @@ class Names:
             "SELECT id FROM event_types WHERE name = ?", (name,)
         ).fetchone()[0]
         self.known[name] = number
+        self._uncommitted.append(name)
         return number
 
-    def forget(self, connection: sqlite3.Connection) -> None:
-        """Read them again: a transaction that added some was rolled back."""
-        self.__init__(connection)  # type: ignore[misc]
+    def committed(self) -> None:
+        """The names that were added are on disk."""
+        self._uncommitted.clear()
+
+    def rolled_back(self) -> None:
+        """The names that were added aren't there after all."""
+        for name in self._uncommitted:
+            del self.known[name]
+        self._uncommitted.clear()
 
 
 class Appender:

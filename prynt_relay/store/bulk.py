@@ -84,7 +84,7 @@ class BulkJob(msgspec.Struct, frozen=True):
     """What is still to do with a webhook's deliveries.
 
     A retry takes what was received from `since_ms` on and before `until_ms`, is in one of
-    `states` (worked through in order) and not newer than `max_row`.
+    `states` (worked through in order) and neither older than `first_row` nor newer than `max_row`.
     """
 
     row: int
@@ -93,6 +93,7 @@ class BulkJob(msgspec.Struct, frozen=True):
     since_ms: int = 0
     until_ms: int | None = None
     states: tuple[DeliveryState, ...] = ()
+    first_row: int = 0
     max_row: int = 0
     cursor_ms: int = 0
     cursor: int = 0
@@ -108,13 +109,11 @@ class RetryChunk(msgspec.Struct, frozen=True):
 def read_jobs(connection: sqlite3.Connection) -> list[BulkJob]:
     """All that is unfinished, oldest first."""
     return [
-        BulkJob(row, kind, webhook, since_ms, until_ms, _states(states), max_row, cursor_ms, cursor)
-        for row, kind, webhook, since_ms, until_ms, states, max_row, cursor_ms, cursor in (
-            connection.execute(
-                """SELECT id, kind, webhook, since_ms, until_ms, states, max_delivery, cursor_ms,
-                          cursor
-                   FROM bulk_jobs ORDER BY id"""
-            )
+        BulkJob(row, kind, webhook, since_ms, until_ms, _states(states), *progress)
+        for row, kind, webhook, since_ms, until_ms, states, *progress in connection.execute(
+            """SELECT id, kind, webhook, since_ms, until_ms, states, first_delivery, max_delivery,
+                      cursor_ms, cursor
+               FROM bulk_jobs ORDER BY id"""
         )
     ]
 
@@ -174,16 +173,16 @@ def first_row(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> int
 def add_retry(connection: sqlite3.Connection, job: BulkJob, now_ms: int) -> BulkJob:
     """Write a retry down; everything after that may happen later."""
     row = connection.execute(
-        """INSERT INTO bulk_jobs (kind, webhook, since_ms, until_ms, states, max_delivery, cursor,
-                                  created_at_ms)
+        """INSERT INTO bulk_jobs (kind, webhook, since_ms, until_ms, states, first_delivery,
+                                  max_delivery, created_at_ms)
            VALUES ('retry', ?, ?, ?, ?, ?, ?, ?)""",
         (
             job.webhook_row,
             job.since_ms,
             job.until_ms,
             _json(job.states),
+            job.first_row,
             job.max_row,
-            job.cursor,
             now_ms,
         ),
     ).lastrowid
@@ -217,7 +216,7 @@ def count_retry(connection: sqlite3.Connection, job: BulkJob) -> int:
         else:
             found = connection.execute(
                 settled_count(state),
-                (job.webhook_row, state, job.cursor, job.max_row, job.since_ms, _until(job)),
+                (job.webhook_row, state, job.first_row, job.max_row, job.since_ms, _until(job)),
             )
         count += found.fetchone()[0]
     return count
@@ -252,7 +251,6 @@ def retry_chunk(
     statement.run(connection, asked)
     due = [due_delivery(found) for found in _READ.fetch(connection, rows)]
     if after is None:
-        # The next state starts where the first did; for scheduled ones 0 does no harm.
         after = msgspec.structs.replace(job, states=job.states[1:], cursor_ms=0, cursor=0)
     if not after.states:
         connection.execute("DELETE FROM bulk_jobs WHERE id = ?", (job.row,))
@@ -270,7 +268,7 @@ def _settled_rows(
     state = job.states[0]
     found = connection.execute(
         settled_page(state),
-        (job.webhook_row, job.cursor, job.max_row, EXAMINED * limit),
+        (job.webhook_row, max(job.cursor, job.first_row), job.max_row, EXAMINED * limit),
     ).fetchall()
     rows: list[int] = []
     for row, its_state, created_at_ms in found:

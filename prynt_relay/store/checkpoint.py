@@ -9,8 +9,15 @@ from prynt_relay.store.transaction import Job
 CHECKPOINT_PAGES: Final = 1000
 """Pages in the log that make a checkpoint due: 4 MiB."""
 
+RESTART_PAGES: Final = 4 * CHECKPOINT_PAGES
+"""A log that grew to this because there was always some reader in it is begun anew as soon as
+the readers of the moment are done; new ones don't need it by then."""
+
 TRUNCATE_PAGES: Final = 16_384
-"""A log that a long reader let grow beyond 64 MiB is cut when it can be."""
+"""One that a long reader let grow beyond 64 MiB is cut as well."""
+
+READERS_WAIT_MS: Final = 50
+"""How long the writer waits for readers then, at most."""
 
 _PAGE: Final = 4096
 _ROW_BYTES: Final = 200
@@ -31,7 +38,7 @@ class Checkpointer:
         return self._bytes * self._pages_per_byte >= CHECKPOINT_PAGES
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """Checkpoint as far as readers allow, without waiting for any."""
+        """Checkpoint as far as readers allow."""
         _, in_log, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         written = in_log - self._left
         if self._bytes > 0 and written > 0:
@@ -39,5 +46,15 @@ class Checkpointer:
             self._pages_per_byte += (estimate - self._pages_per_byte) / 2
         self._bytes = 0.0
         self._left = 0 if in_log == done else in_log
-        if in_log == done and in_log > TRUNCATE_PAGES:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if in_log > RESTART_PAGES:
+            self._begin_anew(connection, "TRUNCATE" if in_log > TRUNCATE_PAGES else "RESTART")
+
+    def _begin_anew(self, connection: sqlite3.Connection, mode: str) -> None:
+        (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {READERS_WAIT_MS:d}")
+        try:
+            busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
+        if not busy:
+            self._left = 0

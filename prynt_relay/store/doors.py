@@ -166,8 +166,8 @@ class BulkDoor(Door):
                 since_ms,
                 until_ms,
                 tuple(sorted(states, reverse=True)),
+                first_row=first,
                 max_row=self._opened.numbers.delivery,
-                cursor=first,
             )
             return bulk.add_retry(raw, job, now_ms)
 

@@ -75,8 +75,8 @@ def migrate(
     """Run the scripts that the database hasn't seen, each in a transaction of its own.
 
     A database that holds something is copied to `<name>.before-v<N>` first. `fill` puts the
-    first row into a new database. Raises StorageError; then the database is as it was, or at one
-    of the versions between.
+    first row into a new database, with the first script. Raises StorageError; then the database
+    is as it was, or at one of the versions between.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     newest = scripts[-1][0]
@@ -96,7 +96,7 @@ def migrate(
             ) from error
     for number, script in scripts[version:]:
         try:
-            _run(connection, number, script, fill if version == 0 and number == newest else None)
+            _run(connection, number, script, fill if number == 1 else None)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(
                 f"{path}: the upgrade to version {number} failed: {reason(error)}; the database "

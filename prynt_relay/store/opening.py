@@ -10,6 +10,7 @@ import msgspec
 from prynt_relay.clock import Clock
 from prynt_relay.errors import StorageError
 from prynt_relay.store import migrate
+from prynt_relay.store.api_requests import reseal_answers
 from prynt_relay.store.append import Appender
 from prynt_relay.store.checkpoint import Checkpointer
 from prynt_relay.store.connection import Connection, Opener, connect_writer, start_wal
@@ -77,7 +78,8 @@ async def open_database(
                 raw,
                 raw_connection,
                 Appending(api_version, event_source, dedup_window_ms, clock.wall_ms()),
-                WebhookRows(box, random_bytes),
+                box,
+                random_bytes,
             )
 
         return await connection.run(load)
@@ -138,10 +140,15 @@ class Appending(msgspec.Struct):
 
 
 def _load(
-    raw: sqlite3.Connection, connection: Connection, appending: Appending, webhooks: WebhookRows
+    raw: sqlite3.Connection,
+    connection: Connection,
+    appending: Appending,
+    box: SecretBox,
+    random_bytes: Callable[[int], bytes],
 ) -> Opened:
+    webhooks = WebhookRows(box, random_bytes)
     webhooks.check_keys(raw)
-    _reencrypt(raw, webhooks)
+    _reencrypt(raw, webhooks, box)
     seed, alive_ms = raw.execute("SELECT hash_seed, alive_schedule_ms FROM meta").fetchone()
     numbers = Numbers(raw)
     oldest = first_event(raw, appending.now_ms - appending.dedup_window_ms, appending.now_ms)
@@ -172,14 +179,14 @@ def _load(
     )
 
 
-def _reencrypt(raw: sqlite3.Connection, webhooks: WebhookRows) -> None:
+def _reencrypt(raw: sqlite3.Connection, webhooks: WebhookRows, box: SecretBox) -> None:
     """Bring all secrets under the key in force, and leave nothing of what they were before."""
     changed = False
     raw.execute("PRAGMA secure_delete = ON")
     while True:
         raw.execute("BEGIN IMMEDIATE")
         try:
-            count = webhooks.reencrypt(raw)
+            count = webhooks.reencrypt(raw) or reseal_answers(raw, box)
             raw.execute("COMMIT")
         except BaseException:
             if raw.in_transaction:

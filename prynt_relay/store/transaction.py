@@ -72,8 +72,9 @@ class Transaction:
             self._fanout = None
             if connection.in_transaction:  # some errors have rolled it back already
                 connection.execute("ROLLBACK")
-            self._appender.names.forget(connection)
+            self._appender.names.rolled_back()
             raise
+        self._appender.names.committed()
         if finished is not None:
             self._fanouts.popleft()
             self._fanout = None

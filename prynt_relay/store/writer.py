@@ -79,6 +79,8 @@ class Writer:
         self._fanouts: dict[int, list[AppendJob]] = {row: [] for row in pending_fanouts}
         self._close_asked = asyncio.Event()
         self._cancelled = False
+        # So many jobs go one by one: together they couldn't be written, for one's fault.
+        self._singly = 0
         self.available = True
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(), name="store writer")
@@ -123,9 +125,13 @@ class Writer:
         rows = size = 0
         large = bool(self._fanouts)
         queue = self._queue
+        singly = self._singly > 0
+        self._singly -= singly
         while queue:
             job = queue[0]
             if batch and (rows + job.rows > BATCH_ROWS or size + job.bytes > BATCH_BYTES):
+                break
+            if batch and singly:
                 break
             if isinstance(job, CallJob):
                 if (job.after_fanouts and large) or (job.alone and batch):
@@ -186,7 +192,7 @@ class Writer:
         try:
             rows, finished = await self._hop(lambda raw: self._transaction.run(raw, batch))
         except Exception as error:  # noqa: BLE001 - judged, answered and logged below
-            await self._failed(batch, error)
+            self._failed(batch, error)
             return
         self._observer.committed(self._clock.monotonic() - started, rows)
         self._set_available(True)
@@ -232,7 +238,7 @@ class Writer:
 
     # --- when it fails ---
 
-    async def _failed(self, batch: list[Job], error: Exception) -> None:
+    def _failed(self, batch: list[Job], error: Exception) -> None:
         fault = fault_of(error)
         if fault is Fault.FATAL:
             self._give_up(batch, error)
@@ -240,8 +246,8 @@ class Writer:
             self._put_off(batch, error)
         elif len(batch) > 1:
             # One of them can't be written: find out which, so that the others don't suffer.
-            for job in batch:
-                await self._commit([job])
+            self._put_back(batch)
+            self._singly = len(batch)
         elif batch:
             _log.error("a write was refused", action="write_failed", error=reason(error))
             _fail(batch[0].future, error)
@@ -254,14 +260,18 @@ class Writer:
             _log.error(
                 "the database can't be written", action="storage_unavailable", error=reason(error)
             )
-        for kept in reversed([job for job in batch if isinstance(job, SettleJob)]):
-            self._queue.appendleft(kept)
-            self._rows += kept.rows
-            self._bytes += kept.bytes
+        self._put_back([job for job in batch if isinstance(job, SettleJob)])
         for job in batch:
             if not isinstance(job, SettleJob):
                 _fail(job.future, unavailable(error))
         self._set_available(False)
+
+    def _put_back(self, jobs: Sequence[Job]) -> None:
+        """Put jobs in front of the queue, in their order."""
+        for job in reversed(jobs):
+            self._queue.appendleft(job)
+            self._rows += job.rows
+            self._bytes += job.bytes
 
     def _give_up(self, batch: Sequence[Job], error: BaseException) -> None:
         _log.critical("the database failed", action="storage_failed", error=reason(error))

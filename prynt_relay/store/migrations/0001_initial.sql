@@ -221,6 +221,7 @@ CREATE TABLE bulk_jobs (
     since_ms INTEGER NOT NULL DEFAULT 0,
     until_ms INTEGER,
     states TEXT NOT NULL DEFAULT '[]', -- JSON array of numbers
+    first_delivery INTEGER NOT NULL DEFAULT 0,
     max_delivery INTEGER NOT NULL DEFAULT 0,
     cursor_ms INTEGER NOT NULL DEFAULT 0,
     cursor INTEGER NOT NULL DEFAULT 0,

@@ -7,8 +7,10 @@ from prynt_relay.model import ids
 from prynt_relay.model.event import Append, Appended
 from prynt_relay.model.states import Format
 from prynt_relay.store import Store, fanout
+from prynt_relay.store.connection import InlineConnection
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
+    DELIVERED,
     HELD,
     Heard,
     add_webhook,
@@ -19,6 +21,7 @@ from tests.integration.store.parts import (
     opened,
     raw,
     rows,
+    settle_all,
     to,
 )
 
@@ -336,3 +339,14 @@ async def test_one_event_that_cannot_be_written_does_not_harm_its_neighbours(
         await store.close()
     assert [type(answer) for answer in answers] == [list, OverflowError, list]
     assert rows(tmp_path, "SELECT count(*) FROM events") == [(2,)]
+
+
+async def test_the_same_store_runs_without_threads(tmp_path: Path) -> None:
+    """For simulations the whole store works on the loop's own thread."""
+    async with opened(tmp_path, opener=InlineConnection.open) as store:
+        webhook, revision = await add_webhook(store)
+        (first,) = await store.append([append(webhook.row, idempotency_key="k")])
+        (again,) = await store.append([append(webhook.row, idempotency_key="k")])
+        assert await settle_all(store, webhook.row, revision, DELIVERED) == 1
+    assert again == Appended(first.event_id, duplicate=True)
+    assert rows(tmp_path, "SELECT state FROM deliveries") == [(DELIVERED,)]

@@ -2,6 +2,8 @@ import asyncio
 import contextlib
 import sqlite3
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +12,12 @@ import pytest
 
 from prynt_relay.clock import SystemClock
 from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
-from prynt_relay.store import Store
+from prynt_relay.store import Store, checkpoint
 from prynt_relay.store.connection import Connection, ThreadConnection
 from tests.clock import FakeClock, turns
 from tests.integration.store.parts import (
     DELIVERED,
+    SCHEDULED,
     Heard,
     add_webhook,
     append,
@@ -40,11 +43,13 @@ class GatedConnection:
         self.waiting = asyncio.Event()
         self.error: sqlite3.Error | None = None
         self.runs = 0
+        self.on_run: Callable[[], None] = lambda: None
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         self.runs += 1
         self.waiting.set()
         await self.gate.wait()
+        self.on_run()
         if self.error is not None:
             raise self.error
         return await self._connection.run(function)
@@ -359,6 +364,87 @@ class TestBounds:
             gates.writer.gate.set()
             await asyncio.gather(*futures, kept)
         assert rows(tmp_path, "SELECT count(*) FROM events") == [(43,)]
+
+
+class TestTheLog:
+    async def test_it_stays_short_although_there_is_always_a_reader(self, tmp_path: Path) -> None:
+        """Reads that overlap without end don't let the log grow without bound."""
+        async with opened(tmp_path, SystemClock()) as store:
+            stop = False
+
+            def slow(connection: sqlite3.Connection) -> None:
+                connection.execute("SELECT count(*) FROM events").fetchone()
+                time.sleep(0.004)
+                connection.execute("SELECT count(*) FROM events").fetchone()
+
+            async def read() -> None:
+                while not stop:
+                    await store.read(slow)
+
+            readers = [asyncio.ensure_future(read()) for _ in range(2)]
+            for _ in range(250):
+                await store.append([append(data=LARGE)])
+            stop = True
+            await asyncio.gather(*readers)
+            assert store.sizes().database_bytes > 40_000_000
+            assert store.sizes().wal_bytes < 4096 * 2 * checkpoint.RESTART_PAGES
+
+    async def test_one_that_a_long_reader_let_grow_is_cut(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a long read is over the log's file is made short again."""
+        monkeypatch.setattr(checkpoint, "CHECKPOINT_PAGES", 100)
+        monkeypatch.setattr(checkpoint, "RESTART_PAGES", 200)
+        monkeypatch.setattr(checkpoint, "TRUNCATE_PAGES", 300)
+        begun, go = threading.Event(), threading.Event()
+
+        def long(connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT count(*) FROM events").fetchone()
+            begun.set()
+            go.wait(10)
+
+        async with opened(tmp_path, SystemClock()) as store:
+            reader = asyncio.ensure_future(store.read(long))
+            await asyncio.to_thread(begun.wait, 10)
+            for _ in range(10):
+                await store.append([append(data=LARGE)])
+            assert store.sizes().wal_bytes > 2_000_000
+            go.set()
+            await reader
+            for _ in range(10):
+                await store.append([append(data=LARGE)])
+            await store.append([append()])
+            assert store.sizes().wal_bytes < 1_000_000
+
+
+async def test_attempts_keep_their_order_past_a_write_that_cannot_be(tmp_path: Path) -> None:
+    """Settlements around an impossible write, on a disk that then fails, are written in order."""
+    gates = Gates()
+    clock = FakeClock()
+    async with opened(tmp_path, clock, opener=gates.open) as store:
+        webhook, revision = await add_webhook(store)
+        await store.append([append(webhook.row)])
+        (waiting,) = await due(store, webhook.row)
+        gates.writer.gate.clear()
+        gates.writer.waiting.clear()
+        blocker = store.append([append()])
+        await gates.writer.waiting.wait()
+        bad = store.append([append(created_at_ms=1 << 70)])
+        settled = []
+        for number in range(3):
+            waiting.attempts = number
+            settled.append(
+                store.settle([settlement(waiting, revision, SCHEDULED, next_attempt_ms=number)])
+            )
+        failures = iter([None, None, None, sqlite_error(sqlite3.SQLITE_FULL, "SQLITE_FULL")])
+        gates.writer.on_run = lambda: setattr(gates.writer, "error", next(failures, None))
+        gates.writer.gate.set()
+        await blocker
+        with pytest.raises(OverflowError):
+            await bad
+        await advanced(clock, asyncio.ensure_future(asyncio.wait(settled)))
+    assert rows(tmp_path, "SELECT number FROM attempts ORDER BY id") == [(1,), (2,), (3,)]
+    assert rows(tmp_path, "SELECT next_attempt_ms FROM deliveries") == [(2,)]
 
 
 async def test_nothing_is_taken_after_closing(tmp_path: Path) -> None:

@@ -156,6 +156,25 @@ class TestMigrations:
             assert before.execute("PRAGMA application_id").fetchone() == (migrate.APPLICATION_ID,)
         before.close()
 
+    def test_a_new_database_gets_its_first_row_with_the_first_script(self, tmp_path: Path) -> None:
+        """However many scripts there are and wherever it stops, a version has its `meta` row."""
+
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO meta VALUES (1, 7)")
+
+        script = "CREATE TABLE meta (id INTEGER PRIMARY KEY, last_event_row INTEGER) STRICT;"
+        connection = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+        with pytest.raises(StorageError, match="upgrade to version 2 failed"):
+            migrate.migrate(
+                connection,
+                tmp_path / "relay.db",
+                [(1, script), (2, "DROP TABLE nowhere;")],
+                fill,
+            )
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT * FROM meta").fetchall() == [(1, 7)]
+        connection.close()
+
     def test_a_failing_script_changes_nothing(self, tmp_path: Path) -> None:
         """A migration that fails half way leaves the version before it, and says so."""
         connection = old_database(tmp_path)

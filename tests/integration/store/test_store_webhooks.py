@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from prynt_relay.api.idempotency import _bound_to
 from prynt_relay.errors import NotFoundError, StorageError
 from prynt_relay.model.mail import OutboxMail
 from prynt_relay.model.states import DisabledReason, Format, SignatureScheme
 from prynt_relay.model.webhook import BasicAuth, Health, Secrets, Webhook
 from prynt_relay.store import SecretBox, Store
+from prynt_relay.store.api_requests import StoredAnswer, find_answer, keep_answer
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
     Heard,
@@ -210,6 +212,32 @@ class TestSecretsAtRest:
             await open_store(tmp_path, secret_box=box(*keys))
         async with opened(tmp_path, secret_box=box(KEY_A)) as store:
             assert await only(store) == webhook
+
+    async def test_kept_answers_change_keys_too(self, tmp_path: Path) -> None:
+        """Answers that the API keeps, some with a signing secret, end up under the key in force."""
+        answer = StoredAnswer(b"hash", 201, {}, b'{"signingSecret":"whsec_current"}', None, 5)
+        async with opened(tmp_path, secret_box=box()) as store:
+            await store.write(lambda c: keep_answer(c, "key 1", answer))
+        async with opened(tmp_path, secret_box=box(KEY_A)):
+            assert_nowhere(tmp_path)
+        async with opened(tmp_path, secret_box=box(KEY_B, KEY_A)) as store:
+            await store.write(
+                lambda c: (
+                    c.execute(
+                        """INSERT INTO api_requests SELECT 'lost', request_hash, status, headers,
+                           x'00', 'gone', created_at_ms FROM api_requests"""
+                    ).rowcount
+                )
+            )
+        async with opened(tmp_path, secret_box=box(KEY_B)) as store:
+            kept = await store.read(lambda c: find_answer(c, "key 1", 0))
+            lost = await store.read(lambda c: find_answer(c, "lost", 0))
+        assert kept is not None
+        assert kept.response_key == box(KEY_B).current
+        assert box(KEY_B).open(kept.response, kept.response_key, _bound_to("key 1")) == (
+            answer.response
+        )
+        assert lost is None
 
     async def test_a_secret_copied_to_another_row_is_refused(self, tmp_path: Path) -> None:
         """What was encrypted for one webhook can't be passed off as another's."""
