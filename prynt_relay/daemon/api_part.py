@@ -9,9 +9,12 @@ from prynt_relay.api.keys import KeyCheck, ensure_key
 from prynt_relay.api.server import ApiServer
 from prynt_relay.api.upkeep import Upkeep
 from prynt_relay.daemon.supervisor import Supervisor
+from prynt_relay.dashboard.mount import Dashboard
+from prynt_relay.dashboard.site import Settings
 from prynt_relay.model.catalogue import catalogue
 from prynt_relay.transport import formats
 from prynt_relay.transport.describe import describe
+from prynt_relay.webhooks.endpoint import EndpointRules
 from prynt_relay.webhooks.operator import Operator
 
 if TYPE_CHECKING:
@@ -27,6 +30,14 @@ class ApiPart:
         self._hub = Hub(relay.store, relay.clock)
         self._upkeep = Upkeep(relay.store, relay.clock)
         relay.dispatcher.observe(self._hub.publish)
+        key_check = KeyCheck(config.state_dir)
+        self._dashboard = Dashboard(
+            _settings(relay),
+            keys=key_check,
+            clock=relay.clock,
+            random_bytes=relay.random_bytes,
+            refused=lambda: relay.metrics.snapshot({}).events_rejected,
+        )
         app = make_app(
             Deps(
                 clock=relay.clock,
@@ -42,7 +53,7 @@ class ApiPart:
                 describe=describe,
                 render=formats.render,
                 secret_box=relay.secret_box,
-                key_check=KeyCheck(config.state_dir),
+                key_check=key_check,
                 hub=self._hub,
                 upkeep=self._upkeep,
                 event_types=catalogue(config.extra_event_types),
@@ -51,7 +62,9 @@ class ApiPart:
                 random_bytes=relay.random_bytes,
                 allow_http=config.egress.allow_http,
                 allow_addresses=config.egress.allow_addresses,
-            )
+                has_session=self._dashboard.has_session,
+            ),
+            mount=self._dashboard.mount,
         )
         self._server = ApiServer(app, config.api.listen.host, config.api.listen.port)
 
@@ -64,6 +77,7 @@ class ApiPart:
         """Hand the tasks to the supervisor."""
         supervisor.start("api upkeep", self._upkeep.run())
         supervisor.start("api hub", self._hub.run())
+        supervisor.start("dashboard", self._dashboard.run())
 
     async def start(self) -> None:
         """Listen; raises a RelayError where that can't be."""
@@ -73,3 +87,19 @@ class ApiPart:
         """End streams, let requests under way finish, close."""
         await self._hub.close()
         await self._server.stop()
+
+
+def _settings(relay: "Relay") -> Settings:
+    """Return what pages say of the configuration; a reload may change what is asked anew."""
+    egress = relay.config.egress
+    return Settings(
+        check_url=EndpointRules(
+            allow_http=egress.allow_http, allow_addresses=egress.allow_addresses
+        ).check_url,
+        check_filter=relay.filters.check,
+        timeout_s=lambda: relay.config.delivery.timeout_s,
+        retry_schedule_s=lambda: relay.config.delivery.retry_schedule_s,
+        disable_after_s=lambda: relay.config.delivery.disable_after_s,
+        history_s=lambda: relay.config.retention.history_s,
+        allow_http=egress.allow_http,
+    )

@@ -79,6 +79,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "outbox_unavailable": _at("warning", "The outbox can't be read or written for now."),
     # the API and the rest
     "api_request": _at("debug info", "One API request: reads at debug, changes at info."),
+    "signed_in": _at("info", "Somebody signed in to the dashboard with the API key."),
+    "sign_in_refused": _at("warning", "Somebody tried a wrong key at the dashboard."),
     "api_error": _at("error", "A request failed for a reason of the relay's own: a 500."),
     "idempotency_not_kept": _at("warning", "An answer could not be kept for its Idempotency-Key."),
     "stats_stale": _at("debug", "Statistics were answered from older figures."),
