@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from prynt_relay.model.delivery import AttemptResult, DueDelivery, Settlement
+from prynt_relay.model.delivery import AttemptResult, DueDelivery, Message, Settlement
 from prynt_relay.model.states import DeliveryState, Outcome, Trigger
 from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.schedule.disable import DisablePolicy, Verdict
@@ -42,11 +42,12 @@ class Consequences:
         revision_row: int,
         ended_ms: int,
         health: Health | None,
+        message: Message | None = None,
     ) -> Settlement:
         """The delivery's new values.
 
         `webhook` is as it stands after the attempt (None: deleted while it was in flight);
-        `ended_ms` is on the schedule's clock.
+        `ended_ms` is on the schedule's clock; `message` carried the delivery with others.
         """
         state, failures, next_ms = self._after(delivery, result, webhook, ended_ms)
         return Settlement(
@@ -60,6 +61,7 @@ class Consequences:
             failures=failures,
             next_attempt_ms=next_ms,
             health=health,
+            message=message,
         )
 
     def _after(

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
-
-from msgspec.structs import replace
 
 from prynt_relay.clock import Clock, Timer
 from prynt_relay.dispatch.attempt import Consequences
+from prynt_relay.dispatch.attempts import Attempts
 from prynt_relay.dispatch.doors import (
     AttemptObserver,
     DeliveryStore,
@@ -17,25 +16,16 @@ from prynt_relay.dispatch.doors import (
     WebhookSource,
 )
 from prynt_relay.dispatch.lane import BULK_ROWS, NEVER, Lane, Memory
-from prynt_relay.dispatch.pager import EventLoader, Pager
+from prynt_relay.dispatch.pace import PACED, Pace
+from prynt_relay.dispatch.pager import Pager
 from prynt_relay.dispatch.settling import Batch, Settling
 from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
-from prynt_relay.model.delivery import AttemptResult, DueDelivery
-from prynt_relay.model.event import Append, Appended, StoredEvent
-from prynt_relay.model.states import DeliveryState, Outcome
-from prynt_relay.model.webhook import Health, Webhook
-from prynt_relay.schedule.disable import DisablePolicy, Verdict
+from prynt_relay.model.delivery import DueDelivery
+from prynt_relay.model.event import Append, Appended
+from prynt_relay.model.states import DeliveryState
+from prynt_relay.model.webhook import Webhook
+from prynt_relay.schedule.disable import DisablePolicy
 from prynt_relay.schedule.wheel import TimerWheel
-
-DRIP_S: Final = 0.05
-"""A body that goes on for longer than this after its headers is a drip."""
-
-DRIP_HOLD_S: Final = 1.0
-"""For how much longer a drip holds its slot, which limits how often it can be repeated."""
-
-DRIP_CHARGE_S: Final = 2.0
-"""What a drip counts as when its webhook's standing is judged."""
-
 
 BULK_PAUSE_S: Final = 0.05
 """How long bulk work waits before it looks again whether there is room for more."""
@@ -60,23 +50,33 @@ class Dispatcher:
     ) -> None:
         self._clock = clock
         self._store = store
-        self._sender = sender
         self._webhooks = webhooks
         self._slots = Slots(concurrency, concurrency_per_webhook)
-        self._consequences = Consequences(
-            retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
-        )
-        self._on_attempt = on_attempt
+        self._pace = Pace(clock, self._slots, on_rested=self._pump)
         self._on_settled = list(on_settled)
         self._memory = Memory()
         self._turns: dict[int, Turn] = {}
         self._wheel: TimerWheel[tuple[Lane, DueDelivery]] = TimerWheel(clock.schedule_ms())
         self._pager = Pager(store, clock, on_page=self._page_read)
-        self._events = EventLoader(store)
         self._timer: Timer | None = None
         self._timer_ms = NEVER
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = Settling(store, on_disk=self._settled)
+        self._attempts = Attempts(
+            clock=clock,
+            store=store,
+            sender=sender,
+            webhooks=webhooks,
+            slots=self._slots,
+            pace=self._pace,
+            settling=self._settling,
+            consequences=Consequences(
+                retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
+            ),
+            on_attempt=on_attempt,
+            on_popped=self._pager.ask,
+            on_freed=self._pump,
+        )
         self._most_unsettled = 4 * concurrency
         self._running = False
         self._ticked_at = clock.monotonic()
@@ -89,6 +89,9 @@ class Dispatcher:
         for webhook in webhooks:
             turn = self._add_turn(webhook, stored_from_ms=earliest_due_ms.get(webhook.row, NEVER))
             self._pager.watch(turn.lane)
+        self._pace.after_start(
+            self._turns[webhook.row] for webhook in webhooks if webhook.format is PACED
+        )
         self._tick()
 
     async def stop(self, drain_s: float) -> int:
@@ -114,6 +117,16 @@ class Dispatcher:
             async with asyncio.timeout(None if self._store.available else 0):
                 await self._settling.idle()
         return len(pending)
+
+    @contextlib.asynccontextmanager
+    async def message_to(self, webhook: Webhook) -> AsyncIterator[None]:
+        """Send to a webhook beside the schedule; waits where its format allows only so many."""
+        turn = self._turns.get(webhook.row)
+        if turn is None or webhook.format is not PACED:
+            yield
+        else:
+            async with self._pace.beside(turn):
+                yield
 
     def observe(self, observer: SettledObserver) -> None:
         """Tell one more about every batch of attempts that is on disk."""
@@ -190,7 +203,7 @@ class Dispatcher:
         """Use other settings from the next attempt on."""
         self._slots.resize(concurrency, concurrency_per_webhook)
         self._most_unsettled = 4 * concurrency
-        self._consequences = Consequences(
+        self._attempts.consequences = Consequences(
             retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
         )
         self._pump()
@@ -347,6 +360,8 @@ class Dispatcher:
                 lane.prefetch = turn.allowance >= PROVEN_ALLOWANCE
                 self._pager.ask(lane)
             if delivery is not None:
+                if delivery.format is PACED:
+                    self._pace.begin(turn)
                 return turn, delivery
             self._slots.unused(turn)
         return None
@@ -354,12 +369,10 @@ class Dispatcher:
     async def _work(self, turn: Turn, delivery: DueDelivery) -> None:
         """Make attempts one after another for as long as there are some to make."""
         while True:
-            try:
-                await self._attempt(turn, delivery)
-            except asyncio.CancelledError:
-                # Cut off by a stop: it does not count; the row is still scheduled.
-                turn.lane.busy.discard(delivery.row)
-                raise
+            if delivery.format is PACED:
+                await self._attempts.make_message(turn, delivery)
+            else:
+                await self._attempts.make(turn, delivery)
             if not (self._running and self._store.available):
                 return
             if self._settling.waiting + self._slots.taken >= self._most_unsettled:
@@ -368,89 +381,6 @@ class Dispatcher:
             if work is None:
                 return
             turn, delivery = work
-
-    async def _attempt(self, turn: Turn, delivery: DueDelivery) -> None:
-        webhook = self._webhooks.by_row(delivery.webhook_row)
-        if webhook is None or not webhook.enabled:
-            # Disabled or deleted a moment ago: its conversion takes care of the row.
-            turn.lane.busy.discard(delivery.row)
-            self._slots.unused(turn)
-            return
-        try:
-            event: StoredEvent | None = delivery.event or await self._events.get(delivery.event_row)
-            if event is None:
-                msg = f"scheduled delivery {delivery.row} has no event {delivery.event_row}"
-                raise RuntimeError(msg)
-            result = await self._sender.send(webhook, event, delivery.format)
-        except BaseException:
-            self._slots.unused(turn)
-            raise
-        self._give_back(turn, result)
-        self._finish(turn, delivery, webhook, event, result)
-
-    def _give_back(self, turn: Turn, result: AttemptResult) -> None:
-        """Charge the attempt's time to its webhook and free the slot."""
-        success = result.outcome is Outcome.SUCCESS
-        if result.slot_s - result.duration_ms / 1000 < DRIP_S:
-            self._slots.give_back(turn, success=success, slot_s=result.slot_s)
-            return
-
-        def later() -> None:
-            self._slots.give_back(turn, success=success, slot_s=DRIP_CHARGE_S)
-            self._pump()
-
-        # Hundreds of endpoints that answer and then drip would cost a new connection every tenth
-        # of a second each: more than a processor has.
-        self._clock.call_later(DRIP_HOLD_S, later)
-
-    def _finish(
-        self,
-        turn: Turn,
-        delivery: DueDelivery,
-        webhook: Webhook,
-        event: StoredEvent,
-        result: AttemptResult,
-    ) -> None:
-        """Decide what the result means and queue it for the disk."""
-        now_ms = self._clock.schedule_ms()
-        health = self._judge(turn, webhook.row, result, now_ms)
-        current = self._webhooks.by_row(webhook.row)
-        settlement = self._consequences.settlement(
-            delivery,
-            result,
-            webhook=current,
-            revision_row=webhook.revision_row,
-            ended_ms=now_ms,
-            health=health,
-        )
-        for observer in self._on_attempt:
-            observer(settlement, webhook, event)
-        delivery.event = None
-        self._settling.add(settlement, delivery)
-
-    def _judge(
-        self, turn: Turn, webhook_row: int, result: AttemptResult, now_ms: int
-    ) -> Health | None:
-        """Apply the 24-hour rule; returns the webhook's health where that changed."""
-        webhook = self._webhooks.by_row(webhook_row)
-        if webhook is None:
-            return None
-        success = result.outcome is Outcome.SUCCESS
-        proven = turn.standing is Standing.PROVEN
-        before = webhook.health
-        if success and before.failing_from_ms is None and before.proven is proven:
-            return None
-        health, verdict = self._consequences.health(
-            before,
-            success=success,
-            proven=proven,
-            wall_ms=self._clock.wall_ms(),
-            schedule_ms=now_ms,
-        )
-        self._webhooks.set_health(webhook_row, health)
-        if verdict is not Verdict.NOTHING and webhook.enabled:
-            self._webhooks.failing(replace(webhook, health=health), verdict, result)
-        return health
 
     def _settled(self, batch: Batch) -> None:
         """A batch of attempts is on disk."""

@@ -37,8 +37,22 @@ class DeliveryStore(Protocol):
 class Sender(Protocol):
     """The transport's part."""
 
-    async def send(self, webhook: Webhook, event: StoredEvent, format: Format) -> AttemptResult:
-        """Make one attempt; raises only when it is cancelled."""
+    async def send(
+        self,
+        webhook: Webhook,
+        event: StoredEvent,
+        format: Format,
+        *,
+        body: bytes | None = None,
+    ) -> AttemptResult:
+        """Make one attempt; raises only when it is cancelled.
+
+        `body` goes out instead of the event's own, and the headers name the event.
+        """
+        ...
+
+    def fold(self, events: Sequence[StoredEvent]) -> bytes:
+        """The body that stands for several events at once, in their order."""
         ...
 
 

@@ -141,6 +141,25 @@ class Lane:
                 return delivery
         return None
 
+    def pop_along(self, first: DueDelivery, most: int) -> list[DueDelivery]:
+        """Take what is due in the format of `first`, which was popped: up to `most` with it.
+
+        In the order in which the events came in, whatever asked for the attempts.
+        """
+        found = [first]
+        for line in (self.ready, self.bulk):
+            while line and len(found) < most:
+                delivery = line[0]
+                if self.entries.get(delivery.row) is delivery:
+                    if delivery.format is not first.format:
+                        break  # from before the webhook's format was changed: its turn comes
+                    self.remove(delivery)
+                    self.busy.add(delivery.row)
+                    found.append(delivery)
+                line.popleft()
+        found.sort(key=lambda delivery: delivery.row)
+        return found
+
     def _next_ready(self) -> DueDelivery:
         """From the schedule first; every so often from what people asked for, so that it ends."""
         if self.bulk and (not self.ready or self._bulk_turn >= BULK_EVERY):

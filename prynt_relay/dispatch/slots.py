@@ -78,6 +78,8 @@ class Slots:
         self.resize(total, per_webhook)
         self._first: deque[Turn] = deque()
         self._second: deque[Turn] = deque()
+        # Nobody is ever in it: a turn that "stands" here gets no slot until it has rested.
+        self._resting: deque[Turn] = deque()
         # Bounded, like the lines, by the number of webhooks: each stands in one place at most.
         self._parked: dict[Standing, deque[Turn]] = {
             Standing.UNTRIED: deque(),
@@ -101,10 +103,25 @@ class Slots:
             turn.line.append(turn)
 
     def leave(self, turn: Turn) -> None:
-        """A webhook was disabled or deleted."""
-        if turn.line is not None:
+        """A webhook was disabled or deleted; a rest goes on, should it be enabled meanwhile."""
+        if turn.line is not None and turn.line is not self._resting:
             turn.line.remove(turn)
             turn.line = None
+
+    def rest(self, turn: Turn) -> None:
+        """Give no slots to a webhook until `rested`; it keeps those that it has."""
+        self.leave(turn)
+        turn.line = self._resting
+
+    def rested(self, turn: Turn) -> None:
+        """A webhook may have slots again."""
+        turn.line = None
+        if turn.lane.waiting:
+            self.join(turn)
+
+    def is_resting(self, turn: Turn) -> bool:
+        """Whether it is between `rest` and `rested`."""
+        return turn.line is self._resting
 
     def take(self) -> Turn | None:
         """Give a slot to the webhook whose turn it is; None if no one can use one now.

@@ -52,11 +52,29 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     truncated: bool = False
 
 
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One request that carried several deliveries (contract, section 9: a folded burst).
+
+    `first_row` is the delivery whose event the request's headers name (`event_id`, `event_type`),
+    `last_row` the newest of the `count` deliveries. `body` is what was sent: it can't be made
+    again from one delivery's event.
+    """
+
+    first_row: int
+    last_row: int
+    count: int
+    event_id: str
+    event_type: str
+    body: bytes
+
+
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """An attempt with its consequences, for the store to write in one piece.
 
     `state`, `next_attempt_ms`, `resume_ms` and `failures` are the delivery's new values;
-    `number` counts this attempt in. `health`, where set, replaces the webhook's.
+    `number` counts this attempt in. `health`, where set, replaces the webhook's. `message` is one
+    object for all attempts that one request stands for; they are settled in one batch, one after
+    the other.
     """
 
     delivery_row: int
@@ -69,3 +87,4 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     failures: int
     next_attempt_ms: int | None = None
     health: Health | None = None
+    message: Message | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -88,9 +89,22 @@ class Sender:
         """Return the picture of this webhook's requests that the log keeps."""
         return describe.template(webhook)
 
-    async def send(self, webhook: Webhook, event: StoredEvent, format: Format) -> AttemptResult:
+    @staticmethod
+    def fold(events: Sequence[StoredEvent]) -> bytes:
+        """Return the body that stands for several events at once, in their order."""
+        return formats.summary(events)
+
+    async def send(
+        self,
+        webhook: Webhook,
+        event: StoredEvent,
+        format: Format,
+        *,
+        body: bytes | None = None,
+    ) -> AttemptResult:
         """Make one attempt; raises only when it is cancelled.
 
+        `body` goes out instead of what `format` makes of the event; the headers name the event.
         The deadline covers resolving, connecting, TLS and sending, up to the response's headers.
         """
         timeout_s = webhook.timeout_s or self._timeout_s
@@ -99,7 +113,7 @@ class Sender:
         try:
             endpoint = self._endpoints.get(webhook)
             attempt.host = endpoint.host
-            request = self._request(endpoint, webhook, event, format, attempt)
+            request = self._request(endpoint, webhook, event, format, attempt, body)
             exchange = Exchange(self._pool, endpoint.connect_request)
             try:
                 async with asyncio.timeout_at(attempt.deadline):
@@ -129,8 +143,10 @@ class Sender:
         event: StoredEvent,
         format: Format,
         attempt: "_Attempt",
+        body: bytes | None,
     ) -> bytes:
-        body = formats.render(format, event, webhook.id)
+        if body is None:
+            body = formats.render(format, event, webhook.id)
         schemes, wall_ms = webhook.signatures, attempt.started_at_ms
         signed, attempt.signature = signatures.sign(
             schemes, webhook.secrets, wall_ms=wall_ms, event_id=event.event_id, body=body
