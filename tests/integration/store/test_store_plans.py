@@ -67,14 +67,18 @@ class TestDispatch:
 
 
 class TestHotPath:
-    @pytest.mark.parametrize("statement", [settle.ATTEMPTS, settle.DELIVERIES])
+    @pytest.mark.parametrize("statement", [settle.ATTEMPTS, settle.EXISTING])
     def test_settlements_find_deliveries_by_row(
         self, connection: sqlite3.Connection, statement: RowStatement
     ) -> None:
         """The given rows drive, and each delivery is found by its number."""
         steps = plan(connection, statement.text(8))
         assert searches(steps, "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)")
-        assert not searches(steps, "SCAN deliveries")
+        assert_no_scan(steps)
+
+    def test_new_states_are_written_without_looking(self, connection: sqlite3.Connection) -> None:
+        """Writing new states goes straight to the rows."""
+        assert plan(connection, settle.DELIVERIES.text(8)) == ["SCAN 8 CONSTANT ROWS"]
 
     def test_supplied_keys_are_looked_up_in_their_bucket(
         self, connection: sqlite3.Connection

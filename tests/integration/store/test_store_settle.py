@@ -150,18 +150,28 @@ async def test_what_was_held_or_cancelled_in_flight_stays_so_unless_delivered(
 
 
 async def test_a_purged_delivery_leaves_no_orphan(tmp_path: Path) -> None:
-    """A settlement of a delivery that retention took in the meantime writes nothing."""
+    """Of settlements that come together those of deliveries that retention took write nothing."""
     clock = FakeClock()
     async with opened(tmp_path, clock) as store:
         webhook, revision = await add_webhook(store)
-        await store.append([append(webhook.row)])
-        (in_flight,) = await due(store, webhook.row)
+        await store.append([append(webhook.row)] * 2)
+        gone = await due(store, webhook.row)
         await store.hold_chunk(webhook.row)
         await clock.advance(10)
+        await store.append([append(webhook.row)])
         await store.purge(history_s=1, max_size=10**12)
-        await store.settle([settlement(in_flight, revision, DELIVERED)])
-    assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(0,)]
-    assert rows(tmp_path, "SELECT count(*) FROM deliveries") == [(0,)]
+        (left,) = await due(store, webhook.row)
+        await store.settle(
+            [
+                settlement(gone[0], revision, DELIVERED),
+                settlement(left, revision, FAILED),
+                settlement(gone[1], revision, DELIVERED),
+            ]
+        )
+    assert rows(tmp_path, "SELECT delivery FROM attempts") == [(left.row,)]
+    assert rows(tmp_path, "SELECT id, state, webhook FROM deliveries") == [
+        (left.row, FAILED, webhook.row)
+    ]
 
 
 async def test_health_and_mails_are_written_with_the_settlement(tmp_path: Path) -> None:
