@@ -23,7 +23,6 @@ PACKAGES: Final = (
     "ca-certificates",
     "curl",
     "dbus",
-    "iproute2",
     "man-db",
     "openssl",
     "procps",
@@ -32,29 +31,22 @@ PACKAGES: Final = (
     "systemd",
     "systemd-sysv",
 )
+CAP_NET_ADMIN: Final = 12
+CAP_SYS_ADMIN: Final = 21
 BOOT_TIMEOUT_S: Final = 90.0
 COMMAND_TIMEOUT_S: Final = 120.0
 
 
-def missing() -> str | None:
-    """Why no container can be booted on this machine, or None where one can."""
+def forbidden() -> str | None:
+    """Why this process may not boot a container, or None where it may."""
     if os.geteuid() != 0:
         return "booting a container takes root"
-    for program in ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare"):
-        if shutil.which(program) is None:
-            return f"{program} isn't installed (apt install mmdebstrap systemd-container)"
-    probe = [
-        "unshare",
-        "--mount",
-        "--pid",
-        "--net",
-        "--fork",
-        "mount",
-        "-t",
-        "tmpfs",
-        "none",
-        "/mnt",
-    ]
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    if not effective >> CAP_NET_ADMIN & effective >> CAP_SYS_ADMIN & 1:
+        return "the container that we are in has no CAP_NET_ADMIN or no CAP_SYS_ADMIN"
+    namespaces = ("--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup", "--fork")
+    probe = ["unshare", *namespaces, "mount", "-t", "tmpfs", "none", "/mnt"]
     if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
         return "this kernel, or the container that we are in, refuses mounts and namespaces"
     return None
@@ -76,14 +68,17 @@ def _release() -> str:
 
 
 def _sources() -> list[Path]:
-    """The distribution's own package sources; third parties' would only add ways to fail."""
+    """The distribution's own package sources; third parties' would only add ways to fail.
+
+    Where they have other names than usual there is none, and mmdebstrap's own default counts.
+    """
     etc = Path("/etc/apt")
-    candidates = [etc / "sources.list"]
-    candidates += [etc / "sources.list.d" / f"{name}.sources" for name in ("debian", "ubuntu")]
-    found = [path for path in candidates if path.is_file() and path.read_text().strip()]
-    if not found:
-        raise RuntimeError(f"none of {', '.join(map(str, candidates))} exists")
-    return found
+    found = [etc / "sources.list"]
+    found += [
+        *etc.glob("sources.list.d/*debian.sources"),
+        *etc.glob("sources.list.d/*ubuntu.sources"),
+    ]
+    return [path for path in found if path.is_file() and path.read_text().strip()]
 
 
 def base_root() -> Path:
