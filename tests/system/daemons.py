@@ -102,13 +102,15 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self, *, wait: bool = True, prefix: Sequence[str] = ()) -> None:
-        """Start the daemon; `prefix` is a command that runs it."""
+    async def start(
+        self, *, wait: bool = True, prefix: Sequence[str] = (), program: Sequence[str] = ()
+    ) -> None:
+        """Start the daemon; `prefix` is a command that runs it, `program` another one."""
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *prefix, str(PROGRAM), "serve", "--config", str(self.config_file),
+                *prefix, *(program or (str(PROGRAM),)), "serve", "--config", str(self.config_file),
                 stderr=log, stdout=log, stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **self.env},
+                env={**os.environ, **self.env}, cwd=Path(__file__).parents[2],
             )  # fmt: skip
         if wait:
             await self.ready()
