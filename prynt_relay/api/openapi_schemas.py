@@ -135,15 +135,20 @@ def refine(
 
 
 def _relate_fields(create: Schema, change: Schema) -> None:
-    """Say which fields depend on each other (contract, section 9)."""
-    create["anyOf"] = [{"required": ["events"]}, {"required": ["profile"]}]
+    """Say which fields depend on each other (contract, section 9).
+
+    With if and then alone: client generators leave those aside, where anyOf would lead them to
+    make a union of what is one type.
+    """
     only = {
         "properties": {"events": {"type": "array", "items": {"const": "identification.complete"}}}
     }
-    in_format = {"properties": {"format": {"const": "fingerprint"}}, "required": ["format"]}
-    by_profile = {"required": ["profile"], "not": {"required": ["format"]}}
-    create["if"] = {"anyOf": [in_format, by_profile]}
-    create["then"] = only
+    # True of no format at all, too: then the profile sets it.
+    not_another = {"properties": {"format": {"const": "fingerprint"}}}
+    in_format = {**not_another, "required": ["format"]}
+    create["if"] = {"required": ["profile"]}
+    create["then"] = {"if": not_another, "then": only}
+    create["else"] = {"required": ["events"], "if": in_format, "then": only}
     change["if"] = in_format
     change["then"] = only
 
