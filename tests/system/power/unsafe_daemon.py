@@ -7,14 +7,14 @@ import sqlite3
 import sys
 
 from prynt_relay.cli.relay import main
-from prynt_relay.store import connection, opening
+from prynt_relay.store import opening
+from prynt_relay.store.connection import start_wal
 
-_start_wal = connection.start_wal
 
-
-def start_wal_without_syncs(raw: sqlite3.Connection) -> None:
-    _start_wal(raw)
-    raw.execute("PRAGMA synchronous = OFF")
+def start_wal_without_syncs(connection: sqlite3.Connection) -> None:
+    """What the store does, and then its promise taken back."""
+    start_wal(connection)
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 opening.start_wal = start_wal_without_syncs  # type: ignore[attr-defined]
