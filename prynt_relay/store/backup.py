@@ -43,7 +43,7 @@ def copy_database(connection: sqlite3.Connection, target: Path, *, replace: bool
         # VACUUM INTO takes an empty file as well; this one has its mode from the start.
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         connection.execute("VACUUM INTO ?", (str(unfinished),))
-        _sync(unfinished)
+        sync_path(unfinished)
         if replace:
             unfinished.replace(target)
         else:
@@ -51,10 +51,11 @@ def copy_database(connection: sqlite3.Connection, target: Path, *, replace: bool
     finally:
         with contextlib.suppress(FileNotFoundError):
             unfinished.unlink()
-    _sync(target.absolute().parent)
+    sync_path(target.absolute().parent)
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Make a file's content, or a folder's names, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

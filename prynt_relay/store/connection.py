@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import aiosqlite
 
+from prynt_relay.errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -116,8 +118,16 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def start_wal(connection: sqlite3.Connection) -> None:
-    """Switch the writer to a write-ahead log that it alone checkpoints, synced at each commit."""
-    connection.execute("PRAGMA journal_mode = WAL")
+    """Switch the writer to a write-ahead log that it alone checkpoints, synced at each commit.
+
+    Raises StorageError on a file system that can't do it.
+    """
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StorageError(
+            f"the database can't keep a write-ahead log here (its journal stays {mode!r}); put "
+            "state_dir on a local file system"
+        )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     # Zero what is deleted inside pages that are written anyway; freed pages cost no write more.

@@ -1,5 +1,6 @@
 """Bringing a database file to the schema of this version, or refusing it."""
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from prynt_relay.errors import StorageError
-from prynt_relay.store.backup import copy_database
+from prynt_relay.store.backup import copy_database, sync_path
+from prynt_relay.store.connection import connect_writer
 from prynt_relay.store.faults import reason
 
 APPLICATION_ID: Final = 0x50524E59
 """`PRNY`, in the file's header: what tells our databases from any others."""
 
+_FILE_MODE: Final = 0o600
 _HEADER: Final = b"SQLite format 3\0"
 _NAME: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql\Z")
 
@@ -33,7 +36,7 @@ def check_file(path: Path) -> bool:
         return True
     except OSError as error:
         raise StorageError(f"{path}: can't be read: {error.strerror}") from error
-    if not header:  # created and not written yet when the machine stopped
+    if not header:
         return True
     if len(header) < 100 or not header.startswith(_HEADER):
         raise StorageError(
@@ -61,8 +64,35 @@ def migrations(folder: Traversable | None = None) -> list[tuple[int, str]]:
     return found
 
 
-def create(connection: sqlite3.Connection) -> None:
-    """Mark a new file as ours, before it has a log that could be lost without it."""
+def make_database(
+    path: Path, scripts: list[tuple[int, str]], fill: Callable[[sqlite3.Connection], None]
+) -> None:
+    """Make a new database of the present schema.
+
+    It gets its name when it is complete and synced, so whenever the machine stops there is a
+    whole database or none. Raises StorageError.
+    """
+    if path.with_name(path.name + "-wal").exists():
+        raise StorageError(
+            f"{path}: is missing or empty, but its log {path.name}-wal is there; put the database "
+            "back beside it, or move the log away"
+        )
+    unfinished = path.with_name(path.name + ".new")
+    try:
+        for suffix in ("", "-journal"):
+            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
+        with contextlib.closing(connect_writer(unfinished)) as connection:
+            mark(connection)
+            migrate(connection, unfinished, scripts, fill)
+        unfinished.replace(path)
+        sync_path(path.absolute().parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"{path}: can't be made: {reason(error)}") from error
+
+
+def mark(connection: sqlite3.Connection) -> None:
+    """Mark a new database as ours."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
@@ -134,12 +164,3 @@ def split_statements(script: str) -> list[str]:
             statements.append(candidate)
             start = match.end()
     return statements
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

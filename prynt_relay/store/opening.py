@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -22,8 +21,6 @@ from prynt_relay.store.settle import Settler
 from prynt_relay.store.supplied import SuppliedTexts
 from prynt_relay.store.transaction import Transaction
 from prynt_relay.store.webhooks import WebhookRows
-
-_FILE_MODE: Final = 0o600
 
 
 class Opened(msgspec.Struct):
@@ -66,14 +63,21 @@ async def open_database(
     random_bytes: Callable[[int], bytes],
 ) -> Opened:
     """Check, make or upgrade, and load; raises StorageError and then has changed nothing."""
-    is_new = _claim(path)
+
+    def fill(raw: sqlite3.Connection) -> None:
+        raw.execute(
+            "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, ?, ?)",
+            (random_bytes(16), clock.wall_ms()),
+        )
+
     connection: Connection | None = None
     try:
-        connection = await opener(lambda: connect_writer(path))
+        connection = await opener(lambda: _connect(path, fill))
         raw_connection = connection
 
         def load(raw: sqlite3.Connection) -> Opened:
-            _prepare(raw, path, is_new, clock, random_bytes)
+            start_wal(raw)
+            migrate.migrate(raw, path, migrate.migrations(), fill)
             return _load(
                 raw,
                 raw_connection,
@@ -91,43 +95,17 @@ async def open_database(
         raise
 
 
-def _claim(path: Path) -> bool:
-    """Check the file, or make an empty one; True if it is new."""
-    is_new = migrate.check_file(path)
-    if is_new:
-        try:
-            path.touch(mode=_FILE_MODE)
-        except OSError as error:
-            raise StorageError(f"{path}: can't be made: {error.strerror}") from error
-    return is_new
+def _connect(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """Open the database for writing; makes it if it isn't there."""
+    if migrate.check_file(path):
+        migrate.make_database(path, migrate.migrations(), fill)
+    return connect_writer(path)
 
 
 def _explain(path: Path, error: sqlite3.Error) -> str:
     if fault_of(error) is Fault.FATAL:
         return f"{path}: the database is damaged: {reason(error)}; restore a backup"
     return f"{path}: can't be opened: {reason(error)}; check the disk's space and the file's owner"
-
-
-def _prepare(
-    raw: sqlite3.Connection,
-    path: Path,
-    is_new: bool,
-    clock: Clock,
-    random_bytes: Callable[[int], bytes],
-) -> None:
-    if is_new:
-        migrate.create(raw)
-    start_wal(raw)
-
-    def fill(raw: sqlite3.Connection) -> None:
-        raw.execute(
-            "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, ?, ?)",
-            (random_bytes(16), clock.wall_ms()),
-        )
-
-    migrate.migrate(raw, path, migrate.migrations(), fill)
-    if is_new:
-        migrate.sync_folder(path.absolute().parent)
 
 
 class Appending(msgspec.Struct):

@@ -65,3 +65,43 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
              AND deliveries.event = events.id)""",
     ) == [(0,)]
     assert rows(tmp_path, "SELECT count(*) FROM fanouts") == [(0,)]
+
+
+OPENING = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.store.parts import open_store
+
+async def main():
+    print("begin", flush=True)
+    await open_store(Path(sys.argv[1]))
+    print("end", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_first_start_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+    """Whenever the making of the database is cut off, the next start makes or finishes it."""
+    chance = random.Random(21)
+    for run in range(8):
+        folder = tmp_path / str(run)
+        folder.mkdir()
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            OPENING,
+            str(folder),
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+        )
+        assert child.stdout is not None
+        assert await child.stdout.readline() == b"begin\n"
+        # The moment is what varies here, so nothing but time can choose it.
+        await asyncio.sleep(chance.uniform(0, 0.02))
+        child.send_signal(signal.SIGKILL)
+        await child.communicate()
+        async with opened(folder, SystemClock()) as store:
+            assert len(await store.append([append()])) == 1
+        assert [path.name for path in folder.iterdir()] == ["relay.db"]

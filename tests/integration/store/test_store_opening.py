@@ -1,3 +1,4 @@
+import contextlib
 import os
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ import pytest
 from prynt_relay.errors import StateFolderLockedError, StorageError
 from prynt_relay.store import migrate
 from prynt_relay.store.backup import backup
+from prynt_relay.store.connection import start_wal
 from prynt_relay.store.lock import StateFolder
 from tests.integration.store.parts import add_webhook, append, due, open_store, opened, raw, rows
 
@@ -43,6 +45,26 @@ async def test_a_new_database_is_private_and_set_up(tmp_path: Path) -> None:
             found = await store.write(partial(read_pragma, name=pragma))
             assert found == value, pragma
     assert [path.name for path in tmp_path.iterdir()] == ["relay.db"]
+
+
+async def test_the_state_folder_may_have_any_name(tmp_path: Path) -> None:
+    """Characters that mean something in a URI are just part of the path."""
+    folder = tmp_path / "a b?mode=memory#c%20d"
+    folder.mkdir()
+    async with opened(folder) as store:
+        await store.append([append()])
+        assert len(await store.events([1])) == 1
+        backup(folder / "relay.db", folder / "copy ?#")
+    assert sorted(path.name for path in folder.iterdir()) == ["copy ?#", "relay.db"]
+
+
+async def test_without_a_log_there_is_no_start() -> None:
+    """Where SQLite can't keep a write-ahead log the start fails with what to do."""
+    with (
+        contextlib.closing(sqlite3.connect(":memory:")) as connection,
+        pytest.raises(StorageError, match="local file system"),
+    ):
+        start_wal(connection)
 
 
 async def test_every_table_is_strict(tmp_path: Path) -> None:
@@ -113,10 +135,28 @@ class TestForeignFiles:
             await open_store(tmp_path)
 
     async def test_an_empty_file_is_a_new_database(self, tmp_path: Path) -> None:
-        """What a machine left that stopped between making the file and filling it is used."""
+        """A file that somebody made and left empty is used, and private from then on."""
         (tmp_path / "relay.db").touch()
         async with opened(tmp_path) as store:
             await store.append([append()])
+        assert mode(tmp_path / "relay.db") == 0o600
+
+    async def test_a_start_that_was_cut_short_is_repeated(self, tmp_path: Path) -> None:
+        """What is left of a database that was still being made is thrown away."""
+        (tmp_path / "relay.db.new").write_bytes(b"half")
+        (tmp_path / "relay.db.new-journal").write_bytes(b"a journal")
+        async with opened(tmp_path) as store:
+            await store.append([append()])
+        assert [path.name for path in tmp_path.iterdir()] == ["relay.db"]
+
+    async def test_a_log_without_its_database_is_not_taken_for_a_new_ones(
+        self, tmp_path: Path
+    ) -> None:
+        """When the database is gone and its log is there nothing is made beside it."""
+        (tmp_path / "relay.db-wal").write_bytes(b"precious")
+        with pytest.raises(StorageError, match=r"its log relay\.db-wal is there"):
+            await open_store(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"relay.db-wal"}
 
 
 OLD = """
@@ -132,7 +172,7 @@ CREATE TABLE added (x INTEGER) STRICT;
 
 def old_database(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(folder / "relay.db", isolation_level=None)
-    migrate.create(connection)
+    migrate.mark(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     migrate.migrate(connection, folder / "relay.db", [(1, OLD)], lambda _: None)
     return connection
