@@ -59,7 +59,7 @@ class Attempts:
         self._slots = slots
         self._pace = pace
         self._settling = settling
-        self._on_attempt = on_attempt
+        self.on_attempt = on_attempt
         self._on_popped = on_popped
         self._on_freed = on_freed
         self._events = EventLoader(store)
@@ -166,7 +166,7 @@ class Attempts:
                 health=health,
                 message=message,
             )
-            for observer in self._on_attempt:
+            for observer in self.on_attempt:
                 observer(settlement, webhook, event)
             delivery.event = None
             self._settling.add(settlement, delivery)
