@@ -1,81 +1,17 @@
 """The alert rules, the scrape configuration and the dashboard, judged by the real Prometheus."""
 
-import asyncio
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from prynt_relay.model.states import DeliveryState, Outcome
 from prynt_relay.ops import dashboard, files, panels
-from prynt_relay.telemetry.metrics import GaugeName, Metrics
-from prynt_relay.telemetry.server import MetricsServer
-from tests.integration.prometheus_server import Prometheus, run_prometheus
+from tests.integration.ops_queries import alerts
 from tests.programs import program
 
 TESTS = Path(__file__).parent / "alerts_test.yml"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-GAUGES: dict[GaugeName, float] = {
-    "scheduled": 3,
-    "held": 1,
-    "in_flight": 2,
-    "oldest_due_seconds": 0.5,
-    "webhooks_enabled": 2,
-    "webhooks_disabled": 1,
-    "webhooks_failing_enabled": 1,
-    "webhooks_failing_disabled": 0,
-    "database_bytes": 1_000_000,
-    "wal_bytes": 100_000,
-}
-
-
-def alerts() -> dict[str, str]:
-    """Each alert's block of text; the file's shape is fixed, so no YAML parser is needed."""
-    blocks = re.split(r"^      - alert: ", files.text("alerts"), flags=re.MULTILINE)[1:]
-    return {block.split("\n", 1)[0].strip(): block for block in blocks}
-
-
-def expression(block: str) -> str:
-    """The PromQL of an alert, folded onto one line."""
-    found = re.search(
-        r"^        expr: (?:\|\n)?(.*?)^        \w+:", block, re.DOTALL | re.MULTILINE
-    )
-    assert found, block
-    return " ".join(found[1].split())
-
-
-def count_some(metrics: Metrics) -> None:
-    """Count traffic of every kind: two webhooks, of which one always fails."""
-    metrics.events_received("identification.complete", 5)
-    metrics.event_rejected("invalid_event")
-    metrics.event_rejected("storage_unavailable")
-    for outcome in Outcome:
-        webhook = "wh_good" if outcome is Outcome.SUCCESS else "wh_bad"
-        metrics.attempt(webhook, outcome, 0.02)
-    for state in (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.CANCELLED):
-        metrics.finished(state)
-    metrics.first_attempt_delay(0.002)
-    metrics.commit(0.003, 20)
-    metrics.email("sent")
-    metrics.email("failed")
-    metrics.held_purged(1)
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[tuple[Metrics, str]]:
-    metrics = Metrics()
-    for name, value in GAUGES.items():
-        metrics.gauge(name, partial(float, value))
-    server = MetricsServer(metrics, "127.0.0.1", 0)
-    await server.start()
-    host, port = server.address
-    yield metrics, f"{host}:{port}"
-    await server.stop()
 
 
 def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
@@ -159,57 +95,3 @@ def test_the_dashboard_fits_its_grid() -> None:
         assert place["x"] == widths.get(place["y"], 0), panel["title"]
         widths[place["y"]] = place["x"] + place["w"]
     assert set(widths.values()) == {dashboard.WIDTH}
-
-
-def as_prometheus_gets_it(expr: str) -> str:
-    """The query with Grafana's variables filled in."""
-    return expr.replace("$__rate_interval", "10s").replace("$instance", ".*")
-
-
-def loosened(expr: str) -> str:
-    """An alert's expression with thresholds that anything passes, to see that it finds series."""
-    return re.sub(r"(?:>=|==|>) ([\d.]+(?:e\d+)?)", ">= 0", expr)
-
-
-@pytest.mark.timeout(90)
-async def test_every_query_returns_series_after_traffic(
-    tmp_path: Path, target: tuple[Metrics, str]
-) -> None:
-    """A real Prometheus scrapes the metrics; each dashboard and alert query finds its series."""
-    metrics, address = target
-    rules = tmp_path / "alerts.yml"
-    rules.write_text(files.text("alerts"))
-
-    def ask(prometheus: Prometheus) -> list[str]:
-        prometheus.wait_until("count_over_time(prynt_relay_build_info[30s]) >= 2")
-        for _ in range(4):
-            loop.call_soon_threadsafe(count_some, metrics)
-            scrapes = prometheus.query("prynt_relay_events_received_total")
-            total = max(float(series["value"][1]) for series in scrapes)
-            prometheus.wait_until(f"sum(prynt_relay_events_received_total) > {total}")
-        empty = [
-            query.expr
-            for query in panels.queries()
-            if not prometheus.query(as_prometheus_gets_it(query.expr))
-        ]
-        for name, block in alerts().items():
-            expr = expression(block)
-            if not prometheus.query(expr) and not prometheus.query(loosened(expr)):
-                empty.append(f"{name}: {expr}")
-        groups = prometheus.get("rules")["groups"]
-        empty += [
-            f"{rule['name']}: {rule['lastError']}"
-            for group in groups
-            for rule in group["rules"]
-            if rule["health"] == "err"
-        ]
-        assert [rule["name"] for group in groups for rule in group["rules"]] == list(alerts())
-        return empty
-
-    loop = asyncio.get_running_loop()
-
-    def whole() -> list[str]:
-        with run_prometheus(tmp_path, address, rules) as prometheus:
-            return ask(prometheus)
-
-    assert await asyncio.to_thread(whole) == []
