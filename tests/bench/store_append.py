@@ -1,6 +1,6 @@
 """How fast the store takes events, against one plain SQLite thread writing the same rows.
 
-    python -m tests.bench.store_append [--events 40000] [--batch 200] [--keys] [--history 0]
+    python -m tests.bench.store_append [--events 40000] [--batch 200] [--targets 1] [--keys]
 
 The plain side prepares nothing of its own: it is given finished rows and writes them with
 multi-row statements, a transaction a batch, `synchronous=FULL`. The sides alternate.
@@ -26,7 +26,7 @@ from prynt_relay.store import Store
 
 DATA = b'{"visitorId":"pv_8kX2mNqR3jT7p","fill":"' + b"x" * 960 + b'"}'
 IN_FLIGHT = 1
-"""Batches that wait while one is written, as under load."""
+"""Batches that wait while one is written: with one, both sides commit the same batches."""
 
 
 class Commits:
@@ -82,7 +82,24 @@ async def relay_side(
     return count / (time.perf_counter() - started), done
 
 
-def plain_side(path: Path, count: int, batch: int, targets: int, data: bytes = DATA) -> float:
+EVENTS_HEAD = (
+    "INSERT INTO events (id, event_type, context, received_at_ms, created_at_ms, event_id,"
+    " idempotency_key, first_delivery, delivery_count, fanout_pending, data) VALUES "
+)
+DELIVERIES_HEAD = (
+    "INSERT INTO deliveries (id, webhook, event, event_type, state, format, created_at_ms,"
+    " next_attempt_ms) VALUES "
+)
+
+
+def insert(raw: sqlite3.Connection, head: str, width: int, values: list[object]) -> None:
+    row = "(" + ", ".join("?" * width) + ")"
+    for start in range(0, len(values), 256 * width):
+        part = values[start : start + 256 * width]
+        raw.execute(head + ", ".join([row] * (len(part) // width)), part)
+
+
+def plain_side(path: Path, count: int, batch: int, targets: int) -> float:
     """One thread, nothing but SQL; the rows exist before the clock starts."""
     with closing(sqlite3.connect(path, isolation_level=None, cached_statements=256)) as raw:
         raw.execute("PRAGMA synchronous = FULL")
@@ -91,11 +108,11 @@ def plain_side(path: Path, count: int, batch: int, targets: int, data: bytes = D
         delivery = raw.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0] + 1
         batches = []
         now = time.time_ns() // 1_000_000
-        for start in range(0, count, batch):
+        for _ in range(0, count, batch):
             events: list[object] = []
             deliveries: list[object] = []
             for _ in range(batch):
-                events += (row, 1, 1, now, None, None, None, delivery, targets, 0, data)
+                events += (row, 1, 1, now, None, None, None, delivery, targets, 0, DATA)
                 for webhook in range(1, targets + 1):
                     deliveries += (delivery, webhook, row, 1, 0, 0, now, now)
                     delivery += 1
@@ -104,26 +121,8 @@ def plain_side(path: Path, count: int, batch: int, targets: int, data: bytes = D
         started = time.perf_counter()
         for events, deliveries in batches:
             raw.execute("BEGIN IMMEDIATE")
-            for values, head, width in (
-                (
-                    events,
-                    "INSERT INTO events (id, event_type, context, received_at_ms, "
-                    "created_at_ms, event_id, idempotency_key, first_delivery, delivery_count, "
-                    "fanout_pending, data) VALUES ",
-                    11,
-                ),
-                (
-                    deliveries,
-                    "INSERT INTO deliveries (id, webhook, event, event_type, state, "
-                    "format, created_at_ms, next_attempt_ms) VALUES ",
-                    8,
-                ),
-            ):
-                piece = 256 * width
-                for start in range(0, len(values), piece):
-                    part = values[start : start + piece]
-                    tuples = ", ".join(["(" + ", ".join("?" * width) + ")"] * (len(part) // width))
-                    raw.execute(head + tuples, part)
+            insert(raw, EVENTS_HEAD, 11, events)
+            insert(raw, DELIVERIES_HEAD, 8, deliveries)
             raw.execute("COMMIT")
         return count / (time.perf_counter() - started)
 
