@@ -25,8 +25,21 @@ MAX_DELIVERIES: Final = 1000
 """Deliveries of one event that are read with it; the log of deliveries has them all."""
 
 
+class MessageRow(msgspec.Struct, frozen=True):
+    """A request that carried `count` deliveries; its headers name the first one's event."""
+
+    first_delivery_row: int
+    count: int
+    event_id: str
+    event_type: str
+    body: bytes
+
+
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One attempt as stored; `template` is the picture of its webhook's requests at the time."""
+    """One attempt as stored; `template` is the picture of its webhook's requests at the time.
+
+    `message` is set where one request stood for several deliveries.
+    """
 
     row: int
     number: int
@@ -41,6 +54,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     response_body: bytes | None
     truncated: bool
     template: str
+    message: MessageRow | None = None
 
 
 class DeliveryDetail(msgspec.Struct, frozen=True):
@@ -68,9 +82,11 @@ WITH RECURSIVE chain (id, depth) AS (
     WHERE a.previous IS NOT NULL AND depth < :limit
 )
 SELECT a.id, a.number, a.trigger, a.started_at_ms, a.duration_ms, a.outcome, a.status, a.error,
-       a.signature, a.response_headers, a.response_body, a.truncated, coalesce(r.template, '')
+       a.signature, a.response_headers, a.response_body, a.truncated, coalesce(r.template, ''),
+       m.first_delivery, m.delivery_count, m.event_id, m.event_type, m.body
 FROM chain CROSS JOIN attempts a ON a.id = chain.id
 LEFT JOIN webhook_revisions r ON r.id = a.revision
+LEFT JOIN messages m ON m.id = a.message
 """
 _EVENT: Final = """
 SELECT e.id, e.event_id, t.name, c.api_version, c.event_source,
@@ -117,6 +133,7 @@ def delivery_detail(
             response_body=values[10],
             truncated=bool(values[11]),
             template=values[12],
+            message=None if values[13] is None else MessageRow(*values[13:]),
         )
         for values in conn.execute(_ATTEMPTS, {"delivery": row, "limit": limit})
     ]

@@ -41,6 +41,7 @@ DELETE FROM attempts WHERE id IN (
         WHERE left > 1 AND previous IS NOT NULL)
     SELECT id FROM chain)
 """
+MESSAGES: Final = "DELETE FROM messages WHERE last_delivery BETWEEN ? AND ?"
 _EVENTS: Final = RowStatement("DELETE FROM events WHERE id IN (VALUES ", 1, ")")
 
 Position = tuple[int, int]
@@ -185,6 +186,7 @@ def _purge_deliveries(
     span = (first, last)
     purged.held += connection.execute(_HELD, span).fetchone()[0]
     purged.attempts += connection.execute(ATTEMPTS, span).rowcount
+    connection.execute(MESSAGES, span)
     purged.deliveries += connection.execute(
         "DELETE FROM deliveries WHERE id BETWEEN ? AND ?", span
     ).rowcount

@@ -1,11 +1,12 @@
 """Writing what attempts came to: their rows, the deliveries' new states, a webhook's health."""
 
 import asyncio
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from prynt_relay.model.delivery import AttemptResult, Settlement
+from prynt_relay.model.delivery import AttemptResult, Message, Settlement
 from prynt_relay.model.mail import OutboxMail
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Health
@@ -54,6 +55,11 @@ DELIVERIES = RowStatement(
 )
 EXISTING = RowStatement("SELECT id FROM deliveries WHERE id IN (VALUES ", 1, ")")
 
+_MESSAGE = """
+INSERT INTO messages (first_delivery, last_delivery, delivery_count, event_id, event_type, body)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+
 _HEALTH = """
 UPDATE webhooks SET failing_since_ms = ?, failing_from_ms = ?, excused_ms = ?, failures = ?,
     warned = ?, proven = ?
@@ -97,20 +103,31 @@ class Settler:
 
     def apply(self, connection: sqlite3.Connection, jobs: Sequence[SettleJob]) -> None:
         """Write the jobs' attempts, states and mails."""
+        # The messages of this transaction, each with its row: its attempts follow each other, but
+        # a repeated delivery may cut between them. They are alive as long as the jobs are.
+        messages: dict[int, int] = {}
         for batch in _without_repeats(jobs):
-            self._write(connection, batch)
+            self._write(connection, batch, messages)
         for job in jobs:
             if job.outbox:
                 outbox.add(connection, job.outbox, job.now_ms)
 
-    def _write(self, connection: sqlite3.Connection, batch: Sequence[Settlement]) -> None:
+    def _write(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[Settlement],
+        messages: dict[int, int],
+    ) -> None:
         attempts: list[Any] = []
+        carried: list[tuple[int, Message]] = []
         health: dict[int, Health] = {}
         first = self._numbers.attempt + 1
         for row, item in enumerate(batch, start=first):
             add_attempt(attempts, row, item, item.result)
             if item.health is not None:
                 health[item.webhook_row] = item.health
+            if item.message is not None:
+                carried.append((row, item.message))
         self._numbers.attempt += len(batch)
         before = connection.total_changes
         ATTEMPTS.run(connection, attempts)
@@ -126,6 +143,35 @@ class Settler:
         DELIVERIES.run(connection, deliveries)
         for webhook_row, state in health.items():
             connection.execute(_HEALTH, (*health_columns(state), webhook_row))
+        if carried:
+            _name_messages(connection, carried, messages)
+
+
+def _name_messages(
+    connection: sqlite3.Connection, carried: list[tuple[int, Message]], messages: dict[int, int]
+) -> None:
+    """Store messages, and name them in the attempts that they stand for."""
+    for _, group in itertools.groupby(carried, key=lambda each: id(each[1])):
+        rows = list(group)
+        message = rows[0][1]
+        row = messages.get(id(message))
+        if row is None:
+            row = connection.execute(
+                _MESSAGE,
+                (
+                    message.first_row,
+                    message.last_row,
+                    message.count,
+                    message.event_id,
+                    message.event_type,
+                    message.body,
+                ),
+            ).lastrowid
+            messages[id(message)] = row or 0
+        connection.execute(
+            "UPDATE attempts SET message = ? WHERE id BETWEEN ? AND ?",
+            (row, rows[0][0], rows[-1][0]),
+        )
 
 
 def add_delivery(values: list[Any], attempt_row: int, settlement: Settlement) -> None:

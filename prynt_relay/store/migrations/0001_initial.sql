@@ -169,8 +169,21 @@ CREATE TABLE attempts (
     signature BLOB NOT NULL,
     response_headers BLOB,
     response_body BLOB,
-    truncated INTEGER NOT NULL DEFAULT 0
+    truncated INTEGER NOT NULL DEFAULT 0,
+    message INTEGER                    -- NULL: its request was for this delivery alone
 ) STRICT;
+
+-- Requests that carried several deliveries: what can't be made again from one delivery's event.
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- an attempt that outlives its message mustn't find another
+    first_delivery INTEGER NOT NULL,
+    last_delivery INTEGER NOT NULL,    -- the newest: the message is purged with it
+    delivery_count INTEGER NOT NULL,
+    event_id TEXT NOT NULL,            -- what the headers named
+    event_type TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX messages_by_last_delivery ON messages (last_delivery);
 
 -- Counts per minute (size 60) and hour (size 3600), kept so that statistics cost nothing to read.
 -- webhook 0 is all of them together; outcome -1 counts events; duration_bucket is the scale of

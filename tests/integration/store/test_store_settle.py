@@ -57,7 +57,8 @@ async def test_a_success_is_recorded_with_its_attempt(tmp_path: Path) -> None:
     ) == [(DELIVERED, None, 1, 0, 1, Outcome.SUCCESS, 200)]
     assert rows(tmp_path, "SELECT * FROM attempts") == [
         (1, 1, webhook.row, None, revision, 1, Trigger.SCHEDULE, result.started_at_ms, 17,
-         Outcome.SUCCESS, 200, None, b"\x01\x02", b"Server: x\r\nContent-Length: 2", b"ok", 1)
+         Outcome.SUCCESS, 200, None, b"\x01\x02", b"Server: x\r\nContent-Length: 2", b"ok", 1,
+         None)
     ]  # fmt: skip
 
 
