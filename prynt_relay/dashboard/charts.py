@@ -270,9 +270,12 @@ def _path(values: Sequence[float | None], top: float) -> str:
 
 def _ceiling(value: float) -> float:
     """Return a round number that isn't below `value`."""
-    size = 1.0
+    for whole in (1, 2, 3, 4, 5, 6, 8):
+        if value <= whole:
+            return whole
+    size = 10.0
     while True:
-        for step in (1, 2, 5):
+        for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8):
             if value <= step * size:
                 return step * size
         size *= 10

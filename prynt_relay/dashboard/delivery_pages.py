@@ -11,6 +11,7 @@ from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.log_handlers import DELIVERY_FILTERS, read_deliveries
 from prynt_relay.api.outputs import Attempt, DeliveryList
+from prynt_relay.dashboard import words
 from prynt_relay.dashboard.site import SITE
 from prynt_relay.dashboard.webhook_forms import see_other
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
@@ -48,7 +49,7 @@ async def _log(request: web.Request, webhook: Webhook | None) -> web.Response:
     try:
         found = await read_deliveries(asking(request, PER_PAGE), webhook)
     except InvalidFieldError as error:
-        mistake = f"{error.field} {error.reason}"
+        mistake = words.mistake(error.field, error.reason)
     return await site.render(
         request,
         "deliveries.html",
@@ -103,6 +104,7 @@ async def delivery_page(request: web.Request) -> web.Response:
         "delivery.html",
         delivery=view,
         body=body,
+        folded=any(each.request.body != body for each in view.attempts),
         webhook=webhook,
         host="" if webhook is None else webhook.host,
         left_out=view.attempt_count - len(view.attempts),

@@ -8,6 +8,7 @@ from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS
 from prynt_relay.api.log_handlers import EVENT_FILTERS, read_events
 from prynt_relay.api.outputs import EventList
+from prynt_relay.dashboard import words
 from prynt_relay.dashboard.delivery_pages import asking, next_url
 from prynt_relay.dashboard.site import SITE
 from prynt_relay.dashboard.webhook_forms import see_other
@@ -32,7 +33,7 @@ async def event_list(request: web.Request) -> web.Response:
         asked_for = request.clone(rel_url=request.rel_url.without_query_params("eventId"))
         found = await read_events(asking(asked_for, PER_PAGE))
     except InvalidFieldError as error:
-        mistake = f"{error.field} {error.reason}"
+        mistake = words.mistake(error.field, error.reason)
     names = (*EVENT_FILTERS, "eventId")
     return await site.render(
         request,

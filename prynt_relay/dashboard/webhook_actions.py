@@ -9,6 +9,7 @@ from prynt_relay.api.deps import DEPS
 from prynt_relay.api.inputs import duration_s
 from prynt_relay.api.moments import parse_moment
 from prynt_relay.api.webhook_handlers import MAX_ROTATION_S
+from prynt_relay.dashboard import words
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.dashboard.webhook_forms import form_fields, see_other
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
@@ -118,7 +119,7 @@ async def confirm_retry(request: web.Request) -> web.Response:
             lambda conn: count_window(conn, webhook.row, since_ms, until_ms, states)
         )
     except InvalidFieldError as error:
-        mistake = f"{error.field} {error.reason}"
+        mistake = words.mistake(error.field, error.reason)
     return await site.render(
         request,
         "webhook_retry.html",

@@ -12,7 +12,7 @@ from prynt_relay.api.bodies import decode
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook
 from prynt_relay.api.problems import ProblemError
-from prynt_relay.dashboard import guard
+from prynt_relay.dashboard import guard, words
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
 from prynt_relay.errors import InvalidFieldError
@@ -210,7 +210,7 @@ def _verdict(request: web.Request, field: str, value: str) -> web.Response:
     try:
         check(value)
     except InvalidFieldError as error:
-        return web.json_response({"ok": False, "message": f"{error.field} {error.reason}"})
+        return web.json_response({"ok": False, "message": words.mistake(error.field, error.reason)})
     return web.json_response({"ok": True, "message": ""})
 
 
@@ -249,7 +249,7 @@ async def _show(
         header_lines=(*form.headers, *blanks),
         categories=_categories(deps, form.events),
         mistake_field="" if mistake is None else _form_field(mistake.field),
-        mistake="" if mistake is None else f"{mistake.field} {mistake.reason}",
+        mistake="" if mistake is None else words.mistake(mistake.field, mistake.reason),
         timeout_s=site.settings.timeout_s(),
         retry_schedule_s=list(site.settings.retry_schedule_s()),
         disable_after_s=site.settings.disable_after_s(),

@@ -1,8 +1,7 @@
 """Numbers, moments and states as pages show them."""
 
-import json
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
 from markupsafe import Markup, escape
@@ -63,25 +62,57 @@ SIGNATURES: Final = {
 }
 
 
-def moment(iso: str | None, *, relative: bool = False) -> Markup:
-    """Return a moment in UTC, which the page's script turns into the reader's own time."""
+FIELDS: Final = {
+    "url": "The URL",
+    "events": "The list of events",
+    "description": "The description",
+    "filter": "The filter",
+    "timeout": "The timeout",
+    "retrySchedule": "A pause before a retry",
+    "auth": "Basic authentication:",
+    "auth.username": "The user name",
+    "auth.password": "The password",
+    "headers": "The list of headers",
+    "format": "The format",
+    "signatures": "The list of signatures",
+    "state": "The state",
+    "states": "The list of states",
+    "since": "The beginning of the window:",
+    "until": "The end of the window:",
+    "eventType": "The event type",
+    "eventId": "The id",
+    "cursor": "The page",
+    "activateIn": "The time of the change:",
+    "limit": "The number of rows",
+}
+
+
+def moment(iso: str | None, shape: Literal["full", "short", "relative"] = "full") -> Markup:
+    """Return a moment in UTC, which the page's script turns into the reader's own time.
+
+    There, "short" leaves out what goes without saying, and "relative" is the distance from now.
+    """
     if iso is None:
         return Markup('<span class="none">never</span>')
     text = f"{iso[:10]} {iso[11:19]} UTC"
-    kind = Markup(' data-relative=""') if relative else Markup("")
-    return Markup('<time datetime="{}" title="{} {} UTC"{}>{}</time>').format(
-        iso, iso[:10], iso[11:23], kind, text
+    return Markup('<time datetime="{}" title="{} {} UTC" data-shape="{}">{}</time>').format(
+        iso, iso[:10], iso[11:23], shape, text
     )
 
 
 def ago(iso: str | None) -> Markup:
     """Return a moment that is told by its distance from now."""
-    return moment(iso, relative=True)
+    return moment(iso, "relative")
+
+
+def short(iso: str | None) -> Markup:
+    """Return a moment for where many stand below each other."""
+    return moment(iso, "short")
 
 
 def moment_ms(unix_ms: int | None) -> Markup:
-    """Return a moment given in milliseconds."""
-    return moment(None if unix_ms is None else iso_ms(unix_ms))
+    """Return a moment given in milliseconds, short."""
+    return moment(None if unix_ms is None else iso_ms(unix_ms), "short")
 
 
 def number(value: float) -> str:
@@ -155,14 +186,22 @@ def clock_utc(iso: str) -> str:
     return datetime.fromisoformat(iso).astimezone(UTC).strftime("%H:%M")
 
 
+def field_name(field: str) -> str:
+    """Return an API field's name as a sentence begins with it."""
+    head, _, rest = field.partition(".")
+    if head == "headers" and rest:
+        return f"Header {rest}"
+    return FIELDS.get(field) or FIELDS.get(head.partition("[")[0]) or field
+
+
+def mistake(field: str, reason: str) -> str:
+    """Return what is wrong with a field as a sentence."""
+    return f"{field_name(field)} {reason}."
+
+
 def plural(count: float, one: str, many: str | None = None) -> str:
     """Return a count with its noun."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
-def json_text(value: Any) -> str:
-    """Return a value as indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def breakable(text: str) -> Markup:
@@ -176,7 +215,7 @@ def breakable(text: str) -> Markup:
 FILTERS: Final = {
     each.__name__: each
     for each in (
-        moment, ago, moment_ms, number, compact, took, span, durations, duration, pretty, size,
-        clock_utc, plural, json_text, breakable,
+        moment, ago, short, moment_ms, number, compact, took, span, durations, duration, pretty,
+        size, clock_utc, plural, breakable,
     )
 }  # fmt: skip

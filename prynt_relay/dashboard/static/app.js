@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  document.documentElement.classList.add("js");
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const csrf = () => $('meta[name="csrf"]').content;
@@ -7,6 +8,7 @@
   // Times: the reader's zone, the exact UTC on hover.
   const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const timeOnly = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const dayAndTime = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
@@ -16,18 +18,23 @@
     const [unit, size] = units.find(([, each]) => Math.abs(seconds) >= each * 2) || units[3];
     return relative.format(Math.trunc(seconds / size), unit);
   };
+  const briefly = (date) => {
+    const today = new Date();
+    if (date.toDateString() === today.toDateString()) return timeOnly.format(date);
+    return (date.getFullYear() === today.getFullYear() ? dayAndTime : exact).format(date);
+  };
+  const shapes = { full: (date) => exact.format(date), short: briefly, relative: fromNow };
   const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
   const showTimes = (root = document) => {
     for (const element of $$("time[datetime]", root)) {
       const date = new Date(element.dateTime);
       if (Number.isNaN(date.getTime())) continue;
-      const isRelative = "relative" in element.dataset;
-      setText(element, isRelative ? fromNow(date) : exact.format(date));
+      setText(element, shapes[element.dataset.shape](date));
     }
     for (const element of $$("[data-clock]", root)) setText(element, clock.format(new Date(element.dataset.clock)));
   };
   const showRelativeTimes = () => {
-    for (const element of $$("time[data-relative]")) setText(element, fromNow(new Date(element.dateTime)));
+    for (const element of $$('time[data-shape="relative"]')) setText(element, fromNow(new Date(element.dateTime)));
   };
 
   let toastTimer;
@@ -122,12 +129,12 @@
         const found = await response.json();
         verdict.textContent = found.ok ? (input.name === "url" ? "This URL can be used." : "This is a valid filter.") : found.message;
         verdict.classList.toggle("bad", !found.ok);
-        input.toggleAttribute("aria-invalid", !found.ok);
-        if (!found.ok) input.setAttribute("aria-invalid", "true");
+        if (found.ok) input.removeAttribute("aria-invalid"); else input.setAttribute("aria-invalid", "true");
       } catch { /* the form itself is checked when it is sent */ }
     };
-    input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, 250); });
-    if (input.value) ask();
+    const mistake = document.getElementById(input.name + "-mistake");
+    input.addEventListener("input", () => { mistake?.remove(); clearTimeout(timer); timer = setTimeout(ask, 250); });
+    if (input.value && !mistake) ask();
   };
 
   const prepare = (root) => {
