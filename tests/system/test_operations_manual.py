@@ -16,6 +16,7 @@ from tests.system.machine import (
     CONFIG_FILE,
     NEXT_VERSION,
     RECEIVED,
+    SERVICE,
     STATE,
     Machine,
     installed_machine,
@@ -54,6 +55,24 @@ def test_the_configuration_is_checked_as_the_service_sees_it(machine: Machine) -
     machine.run("rm", "/etc/credstore/prynt-relay.encryption_keys")
     shown = machine.story(docs_story("operations-check-config"))
     assert 'ca_file = "/etc/prynt-relay/receivers-ca.pem"' in shown
+
+
+def test_a_new_api_key_is_in_force_at_once(machine: Machine) -> None:
+    """Rotated by root as documented, the daemon can read the new one and refuses the old."""
+    old = machine.container.read(f"{STATE}/api-key").strip()
+    pid = machine.main_pid()
+    new = machine.story(docs_story("operations-rotate-key")).strip()
+    assert new != old
+    listed = machine.run("/usr/local/bin/prynt", "webhooks", "list", "--api-key", new)
+    assert "wh_" in listed.stdout
+    assert machine.prynt("webhooks", "list")["data"]
+    refused = ("/usr/local/bin/prynt", "webhooks", "list", "--api-key", old)
+    assert machine.run(*refused, check=False).returncode == 1
+    assert machine.main_pid() == pid
+    owner = machine.run("stat", "-c", "%U %a", f"{STATE}/api-key").stdout.strip()
+    assert owner == "prynt-relay 600"
+    machine.run("systemctl", "restart", SERVICE)
+    assert machine.prynt("webhooks", "list")["data"]
 
 
 def test_a_drop_in_is_honoured(machine: Machine) -> None:
