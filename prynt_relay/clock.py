@@ -63,7 +63,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._schedule_ms = float(self.wall_ms())
-        self._read_at = time.monotonic()
+        self._read_at = self.monotonic()
 
     def wall_ms(self) -> int:
         """Unix time in milliseconds."""
@@ -71,7 +71,7 @@ class SystemClock:
 
     def schedule_ms(self) -> int:
         """Unix time in milliseconds that follows the wall's by slewing."""
-        now = time.monotonic()
+        now = self.monotonic()
         elapsed_ms = (now - self._read_at) * 1000
         self._read_at = now
         behind_ms = self.wall_ms() - (self._schedule_ms + elapsed_ms)

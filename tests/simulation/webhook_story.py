@@ -1,0 +1,88 @@
+"""How a webhook stood at every moment, as far as operators could see."""
+
+from typing import NamedTuple
+
+from tests.simulation.sim_journal import Ask, Entry, Journal
+
+
+class Context(NamedTuple):
+    """How it stands after an entry."""
+
+    entry: Entry
+    status: str = "on"  # off, maybe: as long as nobody was told
+    hold: bool = False  # what is scheduled may become held
+    gone: int = 0  # 1: being deleted, 2: deleted
+    asks: tuple[Ask, ...] = ()  # retries that may be applied now
+    up: bool = False
+    forced: int = 0  # counts the times from which on nothing of before is scheduled
+
+    @classmethod
+    def first(cls, entry: Entry) -> "Context":
+        return cls(entry, status="maybe")
+
+
+def story(journal: Journal, row: int) -> list[Context]:
+    """Its contexts, one for each entry that matters to it, from its creation on."""
+    mine = journal.by_webhook[row]
+    born = mine[0].seq
+    entries = sorted([*mine, *(entry for entry in journal.globals if entry.seq > born)])
+    context = Context(entries[0], up=True)
+    contexts = []
+    for entry in entries:
+        context = _after(context._replace(entry=entry), row)
+        contexts.append(context)
+    return contexts
+
+
+def _after(context: Context, row: int) -> Context:
+    kind, what = context.entry.kind, context.entry.what
+    match kind:
+        case "created":
+            return context._replace(status="on" if what[1] else "off", hold=not what[1])
+        case "disable_call":
+            return context._replace(
+                status="maybe" if context.status == "on" else context.status, hold=True
+            )
+        case "disable_done" | "failing":
+            return context._replace(status="off", hold=True)
+        case "enable_call":
+            return context._replace(status="on" if context.status == "on" else "maybe")
+        case "enable_done":
+            return _enabled(context)
+        case "delete_call":
+            return context._replace(gone=1)
+        case "delete_done":
+            return context._replace(gone=2)
+        case "ask_call" | "window_call":
+            return context._replace(asks=(*context.asks, what))
+        case "ask_done" | "ask_refused" | "window_refused":
+            return context._replace(asks=tuple(ask for ask in context.asks if ask is not what))
+        case "jobs_done":
+            return context._replace(
+                asks=tuple(ask for ask in context.asks if ask.number not in what)
+            )
+        case "crash" | "stop":
+            windows = tuple(ask for ask in context.asks if ask.delivery is None)
+            return context._replace(asks=windows, up=False)
+        case "boot":
+            return _booted(context, row, what)
+    return context
+
+
+def _enabled(context: Context) -> Context:
+    """On again: everything that was scheduled before is held, and stays so until asked for."""
+    return context._replace(
+        status="on", hold=False, forced=context.forced + (1 if context.hold else 0)
+    )
+
+
+def _booted(context: Context, row: int, webhooks: dict[int, bool]) -> Context:
+    context = context._replace(up=True)
+    if row not in webhooks:
+        return context._replace(gone=2)
+    if not webhooks[row]:
+        return context._replace(status="off", hold=True, gone=0)
+    if context.status == "on":
+        return context._replace(gone=0)
+    # Either its enabling reached the disk, or its disabling did not.
+    return context._replace(status="on", hold=False, gone=0)
