@@ -9,10 +9,10 @@ from prynt_relay.errors import RefusedEventError
 from prynt_relay.intake import grammar
 from prynt_relay.intake.protocol import EventParser
 from prynt_relay.model.event import EVENT_TYPES, NewEvent
+from tests.unit.intake_judge import is_json, outcome
 from tests.unit.intake_lines import BAD_LINES, GOOD_DATA, request_line
 
 PARSER = EventParser(event_types=EVENT_TYPES, api_version="2026-01-15", max_payload=2000)
-CODES = {"invalid_json", "invalid_event", "unknown_event_type", "payload_too_large"}
 
 json_values = st.recursive(
     st.none()
@@ -48,31 +48,6 @@ def spoilt(draw: st.DrawFn) -> bytes:
         until = draw(st.integers(at, min(len(line), at + 8)))
         line = line[:at] + draw(bits | st.just(line[at:until] * 2) | st.just(b"")) + line[until:]
     return line.replace(b"\n", b" ")
-
-
-def outcome(parse: Any, line: bytes) -> NewEvent | str:
-    try:
-        event: NewEvent = parse(line)
-    except RefusedEventError as error:
-        refused = error
-    else:
-        return event
-    assert refused.code in CODES
-    assert str(refused).isprintable()
-    return refused.code
-
-
-def is_json(text: bytes) -> bool:
-    """Whether RFC 8259 calls it JSON, by another implementation."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    try:
-        json.loads(text.decode(), parse_constant=refuse, parse_int=str, parse_float=str)
-    except ValueError:
-        return False
-    return True
 
 
 @given(line=soup | spoilt() | st.binary(max_size=200))
