@@ -47,7 +47,18 @@ def check_file(path: Path) -> bool:
         raise StorageError(
             f"{path}: this database belongs to another program; choose another state_dir"
         )
+    # The log may hold a later version, which `migrate` sees; this one is refused untouched.
+    refuse_newer(path, int.from_bytes(header[60:64]), migrations()[-1][0])
     return False
+
+
+def refuse_newer(path: Path, version: int, newest: int) -> None:
+    """Raise StorageError for a database of a schema that only a later version knows."""
+    if version > newest:
+        raise StorageError(
+            f"{path}: the database has version {version}, this program knows {newest}; "
+            f"install the newer prynt-relay again, or restore {path.name}.before-v{newest + 1}"
+        )
 
 
 def migrations(folder: Traversable | None = None) -> list[tuple[int, str]]:
@@ -110,11 +121,7 @@ def migrate(
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     newest = scripts[-1][0]
-    if version > newest:
-        raise StorageError(
-            f"{path}: the database has version {version}, this program knows {newest}; "
-            f"install the newer prynt-relay again, or restore {path.name}.before-v{newest + 1}"
-        )
+    refuse_newer(path, version, newest)
     if 0 < version < newest:
         keep = path.with_name(f"{path.name}.before-v{newest}")
         try:
