@@ -55,6 +55,7 @@ _EXAMPLES: Final[dict[str, Schema]] = {
     "RotateSecret": {"activateIn": "24h"},
     "TestWebhook": {"eventType": "identification.complete"},
     "RetryWindow": {"since": "24h", "states": ["failed"]},
+    "MatchEvents": {"filter": "data.scores.suspect > `50`", "since": "24h"},
     "EventInput": {
         "eventType": "verdict.block",
         "data": {"visitorId": "pv_8kX2mNqR3jT7p", "verdict": "block"},
@@ -126,8 +127,11 @@ def refine(
         fields["headers"]["additionalProperties"] = dict(HEADER_VALUE)
     _relate_fields(schemas["CreateWebhook"], schemas["ChangeWebhook"])
     schemas["TestWebhook"]["properties"]["eventType"]["enum"] = list(event_types)
-    for field in ("since", "until"):
-        schemas["RetryWindow"]["properties"][field] |= MOMENT_SCHEMA
+    for name in ("MatchWebhook", "MatchEvents"):
+        schemas[name]["properties"]["eventType"]["enum"] = list(event_types)
+    for name in ("RetryWindow", "MatchWebhook", "MatchEvents"):
+        for field in ("since", "until"):
+            schemas[name]["properties"][field] |= MOMENT_SCHEMA
     kind = {"eventType": {"type": "string", "enum": list(event_types)}}
     schemas["EventInput"] = {**_EVENT_INPUT, "properties": kind | _EVENT_INPUT["properties"]}
     for name, example in _EXAMPLES.items():
@@ -160,8 +164,13 @@ def _url_pattern(*, allow_http: bool, allow_addresses: Sequence[str]) -> str:
 
 
 def _literal(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    """Return a pattern of the addresses in a network, exact to whole bytes of IPv4."""
+    """Return a pattern of the addresses in a network, exact to whole bytes of IPv4.
+
+    Of IPv6 exact for one address; else anything that looks like one: each has many spellings.
+    """
     if isinstance(network, ipaddress.IPv6Network):
+        if network.num_addresses == 1:
+            return rf"\[{network.network_address}\]"
         return r"\[[0-9A-Fa-f:.]{2,45}\]"
     fixed = network.network_address.packed[: network.prefixlen // 8]
     return r"\.".join([*map(str, fixed), *[_BYTE] * (4 - len(fixed))])
