@@ -15,6 +15,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 MAX_BODY: Final = 8 * 1024 * 1024
 """Contract, section 6."""
 
+BODY_S: Final = 60.0
+"""How long a body may take to come."""
+
 LARGE_BODY: Final = 64 * 1024
 """From here on a body is worth a thread: milliseconds of work would hold up deliveries."""
 
@@ -36,10 +39,22 @@ _NOUNS: Final = {
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the body; raises ProblemError where it is too large or doesn't claim to be JSON."""
+    """Return the body.
+
+    Raises ProblemError where it is too large, doesn't claim to be JSON or doesn't come in time.
+    """
     if (request.content_length or 0) > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
-    body = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await request.read()
+    except TimeoutError:
+        raise ProblemError(
+            408,
+            "request_timeout",
+            f"the body did not come within {BODY_S:g} s; send it again, in parts if need be",
+            headers={"Connection": "close"},
+        ) from None
     if body:
         check_content_type(request)
     return body

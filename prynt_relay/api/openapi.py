@@ -38,6 +38,7 @@ _PROBLEMS: Final = {
     400: ("BadRequest", "Something in the request is wrong; `errors` names the fields."),
     401: ("Unauthorized", "There is no valid API key in `Authorization: Bearer`."),
     404: ("NotFound", "There is no such webhook, delivery or event."),
+    408: ("RequestTimeout", "The body did not come in time."),
     409: ("Conflict", "Not in the state that the object is in, or the key is in use."),
     413: ("ContentTooLarge", "The body is larger than 8 MiB, or an event than its bound."),
     415: ("UnsupportedMediaType", "The body isn't plain JSON in UTF-8."),
@@ -135,9 +136,9 @@ def _responses(operation: Operation) -> dict[str, Schema]:
     if operation.needs_key:
         statuses.add(401)
     if operation.body is not None:
-        statuses |= {413, 415}
+        statuses |= {408, 413, 415}
     if operation.method == "POST":
-        statuses |= {409, 413, 415, 422}
+        statuses |= {408, 409, 413, 415, 422}
     found = {str(operation.reply.status): _reply(operation.reply)}
     for status in sorted(statuses):
         found[str(status)] = {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"}

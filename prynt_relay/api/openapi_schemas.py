@@ -101,6 +101,7 @@ _CODES: Final = {
     400: "invalid_request",
     401: "unauthorized",
     404: "not_found",
+    408: "request_timeout",
     409: "conflict",
     413: "payload_too_large",
     415: "unsupported_media_type",

@@ -14,6 +14,8 @@ from prynt_relay.api.problems import ProblemError
 from prynt_relay.errors import RelayError
 
 KEEPALIVE_S: Final = 75.0
+"""How long a connection may wait for its next request, or its first."""
+
 MAX_LINE: Final = 16_384
 """Bytes of a request line: a cursor and some filters fit many times over."""
 
@@ -25,13 +27,26 @@ STOP_S: Final = 10.0
 LINGER_S: Final = 3.0
 """How long the rest of a refused body is read and dropped, so that its sender learns why."""
 
+MAX_CONNECTIONS: Final = 1_000
+"""Open connections; one more is closed at once."""
+
 _BACKLOG: Final = 128
 
 
 class _Connection(web.RequestHandler):
     """One connection; what aiohttp refuses before any route is asked is a problem document too."""
 
-    __slots__ = ()
+    __slots__ = ("_is_one_too_many",)
+
+    def __init__(self, manager: web.Server, *, is_one_too_many: bool, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._is_one_too_many = is_one_too_many
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        super().connection_made(transport)
+        if self._is_one_too_many:
+            self.force_close()
 
     def handle_error(
         self,
@@ -95,9 +110,14 @@ class ApiServer:
             "access_log": None,
             "logger": logging.getLogger("prynt_relay.api"),
         }
+
+        def connect() -> _Connection:
+            full = len(handler.connections) >= MAX_CONNECTIONS
+            return _Connection(handler, is_one_too_many=full, **options)
+
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(handler, **options), self._host, self._port, backlog=_BACKLOG
+                connect, self._host, self._port, backlog=_BACKLOG
             )
         except OSError as error:
             await runner.cleanup()

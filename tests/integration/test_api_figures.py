@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prynt_relay.api.routes import OPERATIONS
 from prynt_relay.config.settings import Egress
 from prynt_relay.model.event import EVENT_TYPES
 from tests.integration.api_client import Api, serving
@@ -139,8 +140,10 @@ async def test_the_document_speaks_of_this_installation(tmp_path: Path) -> None:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert len(operations) == 23
-    assert len({operation["operationId"] for operation in operations.values()}) == 23
+    assert len(operations) == len(OPERATIONS)
+    assert {operation["operationId"] for operation in operations.values()} == {
+        operation.id for operation in OPERATIONS
+    }
     for (_, path), operation in operations.items():
         assert operation["summary"]
         assert ("401" in operation["responses"]) == path.startswith("/v1/")

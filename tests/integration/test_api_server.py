@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prynt_relay.api import stream_handlers
+from prynt_relay.api import bodies, server, stream_handlers
 from prynt_relay.clock import SystemClock
 from prynt_relay.config.settings import Api as ApiSettings
 from prynt_relay.config.settings import Listen
@@ -94,6 +94,41 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
                 await hub.news(1)
                 while hub._readers:
                     await hub.news(0.05)
+
+
+async def test_there_is_a_bound_on_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection too many is closed at once; those that are open go on."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with serving(tmp_path) as api:
+        assert (await api.get("/healthz")).status == 200
+        _, first = await asyncio.open_connection(*api.relay.api.address)
+        reader, second = await asyncio.open_connection(*api.relay.api.address)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        assert (await api.get("/healthz")).status == 200
+        for writer in (first, second):
+            writer.close()
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that stands still is 408, and the connection ends."""
+    monkeypatch.setattr(bodies, "BODY_S", 0.05)
+    monkeypatch.setattr(server, "LINGER_S", 0.1)
+    async with serving(tmp_path) as api:
+        reader, writer = await asyncio.open_connection(*api.relay.api.address)
+        writer.write(
+            f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{".encode()
+        )
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
 
 
 LISTS = (
