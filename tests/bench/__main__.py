@@ -11,12 +11,16 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import latency, throughput
+from tests.bench import backlog, history, large_bodies, latency, many_webhooks, throughput
 from tests.bench.report import Report, machine
 
 SCENARIOS: dict[str, Callable[[Path, Report, int], Awaitable[None]]] = {
     "throughput": throughput.run,
     "latency": latency.run,
+    "large-bodies": large_bodies.run,
+    "many-webhooks": many_webhooks.run,
+    "backlog": backlog.run,
+    "history": history.run,
 }
 
 

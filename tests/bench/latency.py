@@ -13,8 +13,11 @@ STEADY, LONE = "identification.complete", "verdict.block"
 
 async def arrivals(receiver: Receiver, published: Published) -> list[tuple[float, float, float]]:
     """Of each event when it was written, acknowledged and received, in monotonic seconds."""
-    await asyncio.sleep(0.3)
-    times = await receiver.times()
+    times: dict[str, float] = {}
+    async with asyncio.timeout(30):
+        while not times.keys() >= {event for event, _, _ in published.events}:
+            await asyncio.sleep(0.2)
+            times |= await receiver.times()
     return [(written, acked, times[event]) for event, written, acked in published.events]
 
 

@@ -1,4 +1,4 @@
-"""The processes of a benchmark, each apart from the others: daemon, receiver, publisher, bare loop."""
+"""The processes of a benchmark: daemon, receiver, publisher, bare loop."""
 
 import asyncio
 import contextlib
@@ -7,13 +7,14 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from prynt_relay.daemon.relay import DATABASE_FILE
 from tests.bench.receiving import COUNT, Counter
-from tests.system.daemons import Daemon
+from tests.system.daemons import PROGRAM, Daemon
 
 ROOT = Path(__file__).parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -137,11 +138,20 @@ class Publisher(Child):
 
 
 class Late(NamedTuple):
-    """A call that the loop made late: when, by how much, and how much of that had no processor."""
+    """A call that the loop made late: when and by how much.
+
+    `waited_ms` of it the loop's thread could have run and had no processor, `cpu_ms` it ran.
+    """
 
     at: float
     late_ms: float
     waited_ms: float
+    cpu_ms: float
+
+    @property
+    def blocked_ms(self) -> float:
+        """For how long the loop was held up by what the daemon does, not by the machine."""
+        return self.late_ms - self.waited_ms
 
 
 class BenchDaemon(Daemon):
@@ -158,15 +168,17 @@ class BenchDaemon(Daemon):
         super().__init__(folder, env=env, **sections)
         self._reading: sqlite3.Connection | None = None
 
-    async def start(self, *, wait: bool = True, prefix: Any = ()) -> None:
-        watched = (sys.executable, "-m", "tests.bench.watched")
-        await super().start(wait=wait, prefix=(*prefix, *watched))
+    async def start(
+        self, *, wait: bool = True, prefix: Sequence[str] = (), program: Sequence[str] = ()
+    ) -> None:
+        watched = (sys.executable, "-m", "tests.bench.watched", str(PROGRAM))
+        await super().start(wait=wait, prefix=prefix, program=program or watched)
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
-        await super().__aexit__(*error)
+        await super().__aexit__(*error)  # type: ignore[arg-type]
 
     @property
     def database(self) -> Path:
@@ -209,5 +221,5 @@ class BenchDaemon(Daemon):
         if not self.lateness_file.exists():
             return []
         lines = (line.split() for line in self.lateness_file.read_text().splitlines())
-        noted = [Late(*map(float, line)) for line in lines if len(line) == 3]  # noqa: PLR2004
+        noted = [Late(*map(float, line)) for line in lines if len(line) == 4]
         return [late for late in noted if late.at >= since]

@@ -80,16 +80,17 @@ def lines(job: dict[str, Any]) -> list[bytes]:
     """The job's events, in the pieces in which they are written."""
     data = payload(job.get("size", 0))
     start = b'{"eventType":"%b","data":%b' % (job["type"].encode(), data)
-    count, chunk = job["count"], 1 if job.get("rate") or job.get("size") else CHUNK
+    chunk = 1 if job.get("rate") or job.get("size") else CHUNK
+    sizes = [min(chunk, job["count"] - at) for at in range(0, job["count"], chunk)]
     if not job.get("keys"):
-        whole = (start + b"}\n") * chunk
-        return [whole] * (count // chunk)
+        whole = start + b"}\n"
+        return [whole * size for size in sizes]
     return [
         b"".join(
             b'%b,"idempotencyKey":"%b"}\n' % (start, os.urandom(12).hex().encode())
-            for _ in range(chunk)
+            for _ in range(size)
         )
-        for _ in range(count // chunk)
+        for size in sizes
     ]
 
 

@@ -72,15 +72,14 @@ class Report:
     def add_lateness(self) -> None:
         """The loop's worst moments, without the time in which it had no processor."""
         for scenario, late in self._late.items():
-            worst = sorted(late, key=lambda one: one.waited_ms - one.late_ms)[:1]
-            self.add(
-                "10", f"loop blocked, {scenario}: longest", "ms",
-                [one.late_ms - one.waited_ms for one in worst] or [0.0], at_most=50,
-            )  # fmt: skip
+            blocked = max((one.blocked_ms for one in late), default=0.0)
+            self.add("10", f"loop blocked, {scenario}: longest", "ms", [blocked], at_most=50)
 
     def markdown(self) -> str:
         """The table."""
-        rows = [("bar", "what", "median", "least … most", "unit", "asked", "")]
+        rows: list[tuple[str, ...]] = [
+            ("bar", "what", "median", "least … most", "unit", "asked", "")
+        ]
         figures = sorted(self.figures, key=lambda f: int(f.bar) if f.bar else 99)
         rows += [_cells(figure) for figure in figures]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -144,3 +143,8 @@ def percentile(values: Sequence[float], part: float) -> float:
     """The value below which `part` of all are."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Each round's ratio."""
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]

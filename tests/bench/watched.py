@@ -3,8 +3,8 @@
     python -m tests.bench.watched PROGRAM serve …
 
 Every 5 ms the loop is asked to call back. A call that comes more than 5 ms late is a line in the
-file `$BENCH_LATENESS`: when (monotonic seconds), how late, and for how long of that the loop's
-thread was runnable but had no processor (both in ms), which is the machine's doing, not the loop's.
+file `$BENCH_LATENESS`: when (monotonic seconds), how late, for how long of that the loop's thread
+was runnable but had no processor, which is the machine's doing, and for how long it ran (all ms).
 `$BENCH_RETENTION_S` makes retention's passes follow each other sooner than once a minute.
 """
 
@@ -37,6 +37,7 @@ class Watchdog:
 
     def _arm(self) -> None:
         self._waited = self._waited_s()
+        self._ran = time.thread_time()
         self._due = self._loop.time() + EVERY_S
         self._loop.call_at(self._due, self._look)
 
@@ -44,8 +45,10 @@ class Watchdog:
         late_s = self._loop.time() - self._due
         if late_s > NOTED_S:
             waited_s = min(self._waited_s() - self._waited, late_s)
-            line = f"{time.monotonic():.6f} {late_s * 1000:.3f} {waited_s * 1000:.3f}\n"
-            os.write(self._file, line.encode())
+            ran_s = time.thread_time() - self._ran
+            figures = (time.monotonic(), late_s * 1000, waited_s * 1000, ran_s * 1000)
+            line = " ".join(f"{figure:.3f}" for figure in figures)
+            os.write(self._file, f"{line}\n".encode())
         self._arm()
 
 
