@@ -163,6 +163,13 @@ async def nothing_here(request: web.Request) -> web.Response:
     return await guard.refusal(request, 404, "There is no such page.")
 
 
+async def favicon(request: web.Request) -> web.Response:
+    """GET /favicon.ico: what browsers ask for beside texts, which can't name an icon."""
+    return web.Response(
+        status=303, headers={hdrs.LOCATION: request.app[SITE].asset_url("icon.svg")}
+    )
+
+
 async def asset(request: web.Request) -> web.Response:
     """GET /assets/{name}: style, script, icon."""
     found = request.app[SITE].assets.get(request.match_info["name"])

@@ -86,6 +86,7 @@ class Dashboard:
         router = app.router
         router.add_get("/sign-in", guard.open_page(entry_pages.sign_in_form))
         router.add_post("/sign-in", guard.open_page(entry_pages.sign_in))
+        router.add_get("/favicon.ico", guard.open_page(entry_pages.favicon))
         router.add_get("/assets/{name}", guard.open_page(entry_pages.asset))
         # Before the pages: "/webhooks/{tail}" would take what only answers to POST.
         for path, handler in _ACTIONS:

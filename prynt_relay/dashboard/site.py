@@ -72,9 +72,7 @@ class Site:
             auto_reload=False,
         )
         self._templates.filters.update(words.FILTERS)
-        self._templates.globals.update(
-            asset=self._asset_names.__getitem__, version=__version__, words=words
-        )
+        self._templates.globals.update(asset=self.asset_url, version=__version__, words=words)
 
     def _add_asset(self, path: Path) -> None:
         body = path.read_bytes()
@@ -83,6 +81,10 @@ class Site:
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         self.assets[name] = Asset(name, kind, body)
         self._asset_names[path.name] = f"/assets/{name}"
+
+    def asset_url(self, name: str) -> str:
+        """Return where a static file is."""
+        return self._asset_names[name]
 
     async def render(
         self,

@@ -139,6 +139,8 @@ def _headers(form: Form, before: Webhook | None) -> dict[str, str]:
         value = line.value
         if not value and line.is_kept:
             value = known.get(line.name, "")
+        if not value:
+            raise InvalidFieldError(f"headers.{line.name[:128]}", "needs a value")
         headers[line.name] = value
     return headers
 
