@@ -1,5 +1,6 @@
 """What goes on beside deliveries: the heartbeat, retention, the watchdog."""
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -8,6 +9,7 @@ from prynt_relay.daemon import sd_notify
 from prynt_relay.daemon.supervisor import Supervisor
 from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
 from prynt_relay.model.states import DisabledReason
+from prynt_relay.store import Backlog
 
 if TYPE_CHECKING:
     from prynt_relay.daemon.relay import Relay
@@ -29,6 +31,7 @@ class Housekeeping:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        self._counting: asyncio.Task[Backlog] | None = None
 
     def start(self, supervisor: Supervisor) -> None:
         """Hand the tasks to the supervisor and the gauges to the metrics."""
@@ -62,10 +65,20 @@ class Housekeeping:
         )
 
     async def _scheduled(self) -> float:
-        return (await self._relay.store.backlog()).scheduled
+        return (await self._backlog()).scheduled
 
     async def _held(self) -> float:
-        return (await self._relay.store.backlog()).held
+        return (await self._backlog()).held
+
+    async def _backlog(self) -> Backlog:
+        """Count what waits, once for both gauges of a scrape and never from memory."""
+        if self._counting is None:
+            self._counting = asyncio.get_running_loop().create_task(self._relay.store.backlog())
+            self._counting.add_done_callback(self._counted)
+        return await asyncio.shield(self._counting)
+
+    def _counted(self, _: asyncio.Task[Backlog]) -> None:
+        self._counting = None
 
     def _count(self, *, enabled: bool) -> int:
         return sum(webhook.enabled is enabled for webhook in self._relay.registry)

@@ -16,6 +16,7 @@ from prynt_relay.store import due
 from prynt_relay.store.append import AppendJob
 from prynt_relay.store.connection import Opener, Readers, ThreadConnection
 from prynt_relay.store.doors import BulkDoor, MailDoor, WebhookDoor
+from prynt_relay.store.history_backlog import Backlog, count_backlog
 from prynt_relay.store.opening import Opened, open_database
 from prynt_relay.store.purge import Purged
 from prynt_relay.store.retention import Retention
@@ -29,14 +30,6 @@ class Sizes(msgspec.Struct, frozen=True):
 
     database_bytes: int
     wal_bytes: int
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """What waits: counts, and the earliest due time on the schedule's clock."""
-
-    scheduled: int
-    held: int
-    oldest_due_ms: int | None
 
 
 class _Deaf:
@@ -214,12 +207,4 @@ class Store(WebhookDoor, BulkDoor, MailDoor):
 
     async def backlog(self) -> Backlog:
         """Count what waits; some 20 ms for a million."""
-
-        def count(raw: sqlite3.Connection) -> Backlog:
-            scheduled = raw.execute(
-                "SELECT count(*) FROM deliveries WHERE next_attempt_ms IS NOT NULL"
-            ).fetchone()[0]
-            held = raw.execute("SELECT count(*) FROM deliveries WHERE state = 3").fetchone()[0]
-            return Backlog(scheduled, held, min(due.earliest_due(raw).values(), default=None))
-
-        return await self.read(count)
+        return await self.read(count_backlog)
