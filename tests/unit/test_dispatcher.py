@@ -206,3 +206,28 @@ async def test_nothing_is_lost_or_sent_twice_whatever_memory_holds(
         assert settlement.number == 3
     await relay.stop(0)
     await store.close()
+
+
+async def test_what_was_in_flight_when_its_webhook_was_disabled_is_held() -> None:
+    """It stays held, and isn't sent again, where the webhook is enabled before the attempt ends."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(1)
+
+    async def hang(*_: object) -> Outcome:
+        await clock.sleep(10)
+        return Outcome.TIMEOUT
+
+    sender = Sender(clock, hang)
+    relay = dispatcher(clock, store, sender, webhooks)
+    webhooks.all[1] = replace(webhooks.all[1], retry_schedule_s=(5.0,))
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(1)
+    for enabled in (False, True):
+        webhooks.all[1] = replace(webhooks.all[1], enabled=enabled)
+        relay.webhook_changed(1)
+    await clock.advance(60)
+    assert len(sender.attempts) == 1
+    assert [s.state for s in store.settlements] == [DeliveryState.HELD]
+    await relay.stop(0)
+    await store.close()

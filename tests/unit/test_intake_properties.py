@@ -53,7 +53,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
 @given(line=soup | spoilt() | st.binary(max_size=200))
 @example(line=b'{"eventType":"visitor.new","data":{},"data":{}}')
 @example(line=b'{"eventType":"visitor.new","idempotencyKey":"\\"","data":{}}')
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_every_line_is_an_event_or_refused_with_its_code(line: bytes) -> None:
     """No bytes make the parser fail; invalid_json means exactly that RFC 8259 says no."""
     found = outcome(PARSER.parse, line)
@@ -66,14 +66,14 @@ def test_every_line_is_an_event_or_refused_with_its_code(line: bytes) -> None:
 
 
 @given(line=soup | spoilt())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_both_readings_agree(line: bytes) -> None:
     """The second, exact reading of a line never disagrees with the fast one."""
     assert outcome(PARSER.parse, line) == outcome(PARSER._parse_refused, line)
 
 
 @given(data=st.dictionaries(st.text(), json_values), space=st.booleans(), ascii_only=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_data_passes_verbatim(data: dict[str, Any], space: bool, ascii_only: bool) -> None:
     """Every object that a JSON encoder writes comes through byte for byte."""
     separators = (" , ", " : ") if space else (",", ":")
@@ -97,12 +97,12 @@ tricky_text = st.text(st.sampled_from('{}[]"\\a')) | st.text()
 deep_values = st.recursive(
     st.none() | tricky_text,
     lambda inner: st.lists(inner) | st.dictionaries(tricky_text, inner),
-    max_leaves=60,
+    max_leaves=30,
 )
 
 
 @given(value=deep_values, levels=st.integers(0, 6))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_depth_is_what_a_reader_of_the_values_finds(value: Any, levels: int) -> None:
     """Brackets in strings, escapes and width don't mislead the measuring of depth."""
     text = json.dumps(value).encode()
@@ -111,7 +111,7 @@ def test_depth_is_what_a_reader_of_the_values_finds(value: Any, levels: int) -> 
 
 
 @given(lines=st.lists(spoilt() | st.just(request_line(b"{}")), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_array_gives_what_its_elements_give(lines: list[bytes]) -> None:
     """An array is taken exactly when each of its elements would be, and gives the same events."""
     body = b"[" + b",".join(lines) + b"]"

@@ -151,7 +151,7 @@ class Model(RuleBasedStateMachine):
 
 # Whatever happens, every caller gets one answer, which is true, and room is given back.
 TestOutbox = Model.TestCase
-TestOutbox.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestOutbox.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 def sent_item(outbox: Outbox, number: int = 1) -> Caller:

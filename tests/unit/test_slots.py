@@ -137,3 +137,19 @@ def test_slots_are_accounted_to_the_last_one() -> None:
     assert slots.taken == 0
     assert slots._taken_by == [0, 0, 0]
     assert all(turn.held == 0 for turn in turns)
+
+
+def test_a_parked_webhook_that_needs_no_slot_passes_it_on() -> None:
+    """A slow webhook that holds all it may doesn't keep a free slot from the next slow one."""
+    slots = Slots(8, 8)
+    first, second, third = (turn_with(5, Standing.SLOW, row) for row in (1, 2, 3))
+    first.allowance = 3.0
+    slots.join(first)
+    assert [take(slots), take(slots)] == [first, first]  # all that slow webhooks may hold
+    assert take(slots) is None  # parked
+    for turn in (second, third):
+        slots.join(turn)
+        assert take(slots) is None
+    slots.give_back(first, success=False, slot_s=10.0)
+    # The first may hold one slot only by now, and has it.
+    assert take(slots) is second
