@@ -43,13 +43,18 @@ class Consequences:
         ended_ms: int,
         health: Health | None,
         message: Message | None = None,
+        held: bool = False,
     ) -> Settlement:
         """The delivery's new values.
 
         `webhook` is as it stands after the attempt (None: deleted while it was in flight);
-        `ended_ms` is on the schedule's clock; `message` carried the delivery with others.
+        `ended_ms` is on the schedule's clock; `message` carried the delivery with others. `held`
+        says that the webhook was disabled while it was in flight: then the delivery was held with
+        all the others, and stays so though the webhook may be enabled again.
         """
         state, failures, next_ms = self._after(delivery, result, webhook, ended_ms)
+        if held and state is DeliveryState.SCHEDULED:
+            state, next_ms = DeliveryState.HELD, None
         return Settlement(
             delivery_row=delivery.row,
             webhook_row=delivery.webhook_row,

@@ -76,6 +76,7 @@ class Attempts:
             turn.lane.busy.discard(delivery.row)
             self._slots.unused(turn)
             return
+        disablings = turn.lane.disablings
         try:
             event: StoredEvent | None = delivery.event or await self._events.get(delivery.event_row)
             if event is None:
@@ -87,7 +88,8 @@ class Attempts:
             self._slots.unused(turn)
             raise
         self._give_back(turn, result)
-        self._finish(turn, webhook, result, ((delivery, event),))
+        held = turn.lane.disablings != disablings
+        self._finish(turn, webhook, result, ((delivery, event),), held=held)
 
     async def make_message(self, turn: Turn, delivery: DueDelivery) -> None:
         """The same where the webhook's format allows one message at a time: others go along.
@@ -112,6 +114,7 @@ class Attempts:
             turn.lane.busy.difference_update(rows)
             self._slots.unused(turn)
             return
+        disablings = turn.lane.disablings
         try:
             events, body = await self._folding.fold(deliveries)
             result = await self._sender.send(webhook, events[0], first.format, body=body)
@@ -124,7 +127,9 @@ class Attempts:
         message = Message(
             rows[0], rows[-1], len(rows), head.event_id, head.event_type, body
         )  # in the order of their rows: `pop_along`
-        self._finish(turn, webhook, result, list(zip(deliveries, events, strict=True)), message)
+        carried = list(zip(deliveries, events, strict=True))
+        held = turn.lane.disablings != disablings
+        self._finish(turn, webhook, result, carried, message, held=held)
 
     def _give_back(self, turn: Turn, result: AttemptResult) -> None:
         """Charge the attempt's time to its webhook and free the slot."""
@@ -148,9 +153,12 @@ class Attempts:
         result: AttemptResult,
         carried: Sequence[tuple[DueDelivery, StoredEvent]],
         message: Message | None = None,
+        *,
+        held: bool,
     ) -> None:
         """Decide what the result means and queue it for the disk.
 
+        `held` says that the webhook was disabled in the meantime, be it enabled again or not.
         For the 24-hour rule a message is one attempt, however many deliveries it carried.
         """
         now_ms = self._clock.schedule_ms()
@@ -165,6 +173,7 @@ class Attempts:
                 ended_ms=now_ms,
                 health=health,
                 message=message,
+                held=held,
             )
             for observer in self.on_attempt:
                 observer(settlement, webhook, event)

@@ -180,6 +180,7 @@ class Dispatcher:
                 self._add_turn(webhook, stored_from_ms=NEVER)
             return
         if not webhook.enabled:
+            turn.lane.disablings += 1
             self._pause(turn)
         elif turn.lane.paused:
             turn.lane.paused = False

@@ -69,6 +69,7 @@ class Lane:
         "_bulk_turn",
         "bulk",
         "busy",
+        "disablings",
         "entries",
         "generation",
         "mark",
@@ -97,6 +98,8 @@ class Lane:
         self.stored_from_ms = stored_from_ms
         self.overlay: dict[int, DueDelivery | None] | None = None
         self.paused = False
+        # How often its webhook was disabled: what was in flight then is held in the database.
+        self.disablings = 0
         # Whether a page should bring its events along: they will be sent at once.
         self.prefetch = False
         # Changes when all that was in memory was forgotten: a page asked for before is void.

@@ -130,7 +130,13 @@ class Slots:
         """
         if self.taken >= self.total:
             return None
-        while line := self._first or self._second:
+        while True:
+            line = self._first or self._second
+            if not line:
+                if self._unpark():
+                    # Who was let out before had no use for the slot: it is the next one's.
+                    continue
+                return None
             turn = line.popleft()
             turn.line = None
             if not turn.lane.waiting or turn.held >= min(int(turn.allowance), self.per_webhook):
@@ -147,7 +153,6 @@ class Slots:
                 turn.line = self._second
                 self._second.append(turn)
             return turn
-        return None
 
     def unused(self, turn: Turn) -> None:
         """Give back a slot for which there was nothing to send after all."""
@@ -184,10 +189,13 @@ class Slots:
             return slow < self._slow_limit
         return slow + self._taken_by[Standing.UNTRIED] < self._untrusted_limit
 
-    def _unpark(self) -> None:
-        """Let the first of each standing try again, where it may."""
+    def _unpark(self) -> bool:
+        """Let the first of each standing try again, where it may; True if there was one."""
+        found = False
         for parked in self._parked.values():
             if parked and self._admits(parked[0]):
                 turn = parked.popleft()
                 turn.line = self._second
                 self._second.append(turn)
+                found = True
+        return found
