@@ -12,8 +12,10 @@ CHUNK: Final = 65_536
 """Bytes of lines written at once; above the transport's own bound writing waits."""
 
 FIRST_BACKOFF_S: Final = 0.05
-LAST_BACKOFF_S: Final = 2.0
-"""Between two attempts to connect, or two to store: doubled from the first to the last."""
+LAST_CONNECT_BACKOFF_S: Final = 0.5
+LAST_STORE_BACKOFF_S: Final = 2.0
+"""Between two attempts to connect, or two to store: doubled from the first to the last. To look
+whether a local socket is there costs nothing; to store again costs the relay."""
 
 LEAVE_S: Final = 15.0
 """How long a relay that shuts down may take to answer what it was sent before."""
@@ -132,7 +134,7 @@ class Engine:
         elif advice is Advice.PAUSE:
             self._note("the relay can't store events for now")
             if not link.told_to_wait:
-                link.wait(self._next_backoff_s())
+                link.wait(self._next_backoff_s(LAST_STORE_BACKOFF_S))
         else:
             self._backoff_s = FIRST_BACKOFF_S
             if self._trouble:
@@ -149,7 +151,7 @@ class Engine:
                 elif (link := await self._connect()) is not None:
                     await self._serve(link)
                 else:
-                    await asyncio.sleep(self._next_backoff_s())
+                    await asyncio.sleep(self._next_backoff_s(LAST_CONNECT_BACKOFF_S))
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -184,7 +186,7 @@ class Engine:
         self.outbox.disconnected()
         if self.outbox.sendable:
             self._note(why)
-            await asyncio.sleep(self._next_backoff_s())
+            await asyncio.sleep(self._next_backoff_s(LAST_CONNECT_BACKOFF_S))
 
     def _note(self, trouble: str) -> None:
         """Remember what keeps events from being accepted; say so when it begins."""
@@ -192,10 +194,10 @@ class Engine:
             _log.warning("%s; %d events wait to be sent again", trouble, len(self.outbox))
         self._trouble = trouble
 
-    def _next_backoff_s(self) -> float:
+    def _next_backoff_s(self, last_s: float) -> float:
         """Up to twice the time of before, at random: publishers shouldn't come back in step."""
-        backoff_s = self._backoff_s
-        self._backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
+        backoff_s = min(self._backoff_s, last_s)
+        self._backoff_s = 2 * backoff_s
         return backoff_s * (0.5 + os.urandom(1)[0] / 512)
 
     def _expire_at(self, deadline: float) -> None:
