@@ -3,10 +3,10 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-import axe_playwright_python
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.programs import program
@@ -21,7 +21,7 @@ FLAGS: Final = (
     "--disable-sync",
 )
 
-_AXE: Final = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+_AXE: Final = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 
 
 class Watched:

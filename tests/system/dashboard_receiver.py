@@ -16,6 +16,8 @@ class Endpoint:
     body: bytes = b'{"received":true}'
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    keep: int = 1000
+    """How many requests to remember: the first ones."""
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def wait_for(self, count: int) -> tuple[dict[str, str], bytes]:
@@ -38,7 +40,8 @@ def receiving() -> Iterator[Endpoint]:
             # Read before anybody is told: who waits may change them at once.
             status, answer, headers = endpoint.status, endpoint.body, dict(endpoint.headers)
             with endpoint.arrived:
-                endpoint.requests.append((dict(self.headers.items()), body))
+                if len(endpoint.requests) < endpoint.keep:
+                    endpoint.requests.append((dict(self.headers.items()), body))
                 endpoint.arrived.notify_all()
             self.send_response(status)
             for name, value in headers.items():

@@ -270,7 +270,7 @@ def test_no_page_breaks_an_accessibility_rule_complains_or_overflows(tmp_path: P
         for path in ["/sign-in?next=/", *paths]:
             at.open(path)
             for scheme in ("light", "dark"):
-                at.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                at.page.emulate_media(color_scheme=scheme)
                 found += [f"{path} {scheme}: {each}" for each in axe_violations(at.page)]
             for width in (360, 700, 800, 1400):
                 at.page.set_viewport_size({"width": width, "height": 900})
