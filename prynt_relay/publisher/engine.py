@@ -20,7 +20,8 @@ whether a local socket is there costs nothing; to store again costs the relay.""
 LEAVE_S: Final = 15.0
 """How long a relay that shuts down may take to answer what it was sent before."""
 
-_log = logging.getLogger("prynt_relay.publisher")
+# The log of the program that publishes, not the relay's: no actions, the program's own format.
+_logger = logging.getLogger("prynt_relay.publisher")
 
 
 class _Link(asyncio.Protocol):
@@ -138,7 +139,7 @@ class Engine:
         else:
             self._backoff_s = FIRST_BACKOFF_S
             if self._trouble:
-                _log.info("the relay takes events again")
+                _logger.info("the relay takes events again")
                 self._trouble = ""
 
     async def run(self) -> None:
@@ -191,7 +192,7 @@ class Engine:
     def _note(self, trouble: str) -> None:
         """Remember what keeps events from being accepted; say so when it begins."""
         if not self._trouble:
-            _log.warning("%s; %d events wait to be sent again", trouble, len(self.outbox))
+            _logger.warning("%s; %d events wait to be sent again", trouble, len(self.outbox))
         self._trouble = trouble
 
     def _next_backoff_s(self, last_s: float) -> float:

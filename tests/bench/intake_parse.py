@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -48,6 +48,9 @@ class InstantStore:
 
     def targets(self, event: NewEvent) -> tuple[Target, ...]:
         return ()
+
+    def revised(self, event: NewEvent, targets: Iterable[Target]) -> tuple[Target, ...]:
+        return tuple(targets)
 
     def append(self, batch: Sequence[Append]) -> asyncio.Future[list[Appended]]:
         self.events += len(batch)

@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +36,9 @@ class Surroundings:
 
     def targets(self, event: NewEvent) -> tuple[Target, ...]:
         return ()
+
+    def revised(self, event: NewEvent, targets: Iterable[Target]) -> tuple[Target, ...]:
+        return tuple(targets)
 
     def append(self, batch: Sequence[Append]) -> asyncio.Future[list[Appended]]:
         future: asyncio.Future[list[Appended]] = LOOP.create_future()
