@@ -22,7 +22,10 @@ class StateFolder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StorageError(f"{path}: can't be used as state_dir: {error.strerror}") from error
+            raise StorageError(
+                f"{path}: can't be used as state_dir: {error.filename}: {error.strerror}; it must "
+                "belong to the user that prynt-relay runs as, on a disk that can be written"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -18,15 +18,16 @@ Answer = list[str] | int | str
 class NameServer(asyncio.DatagramProtocol):
     """`zone` maps names to addresses, to a response code, or to SILENT; others are NXDOMAIN."""
 
-    def __init__(self, zone: dict[str, Answer]) -> None:
+    def __init__(self, zone: dict[str, Answer], bind: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.zone = zone
+        self._bind = bind
         self.queries: Counter[str] = Counter()
         self.address = ""
         """`ip:port`, as `DnsLookup` takes it."""
 
     async def __aenter__(self) -> Self:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self, local_addr=("127.0.0.1", 0)
+            lambda: self, local_addr=self._bind
         )
         self._transport = transport
         host, port = transport.get_extra_info("sockname")
