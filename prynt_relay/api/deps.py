@@ -9,6 +9,7 @@ from aiohttp import web
 from prynt_relay.api.doors import (
     Describe,
     EventIntake,
+    FilterFailures,
     KeyCheck,
     Render,
     SecretBox,
@@ -33,8 +34,8 @@ class Deps:
     `readiness` returns what keeps the daemon from being ready, [] when it is: that the socket
     accepts and that the storage takes writes. `published_ips` is asked anew each time, since a
     reload may change it. `has_session` admits a request without a key, for reading alone: the
-    dashboard's cookie. `event_types`, `allow_http` and `allow_addresses` shape what the OpenAPI
-    document says.
+    dashboard's cookie. `filter_failures` says by a webhook's row how its filter failed.
+    `event_types`, `allow_http` and `allow_addresses` shape what the OpenAPI document says.
     """
 
     clock: Clock
@@ -52,6 +53,7 @@ class Deps:
     published_ips: Callable[[], Sequence[str]]
     readiness: Callable[[], Sequence[str]]
     random_bytes: Callable[[int], bytes]
+    filter_failures: Callable[[int], FilterFailures | None]
     allow_http: bool = False
     allow_addresses: Sequence[str] = ()
     has_session: Callable[[web.Request], bool] = _no_session

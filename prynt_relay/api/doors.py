@@ -56,6 +56,25 @@ class Rotation(Protocol):
         ...
 
 
+class FilterFailures(Protocol):
+    """How often a webhook's filter failed, and how the last time."""
+
+    @property
+    def count(self) -> int:
+        """Events that it failed on."""
+        ...
+
+    @property
+    def last_at_ms(self) -> int:
+        """When it failed last (wall)."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """Why, without anything that the event holds."""
+        ...
+
+
 class WebhookChanges(Protocol):
     """Everything that changes webhooks or sends something again.
 
@@ -131,8 +150,8 @@ class EventIntake(Protocol):
         """Return when more can be taken without a queue growing past its bound."""
         ...
 
-    def accept(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Appended]]:
-        """Store all of them or none, in one piece; done once they are synced."""
+    async def accept(self, events: Sequence[NewEvent]) -> list[Appended]:
+        """Store all of them or none, in one piece; returns once they are synced."""
         ...
 
 

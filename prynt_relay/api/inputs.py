@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from prynt_relay.api.queries import DEFAULT_LIMIT, MAX_LIMIT
 from prynt_relay.api.schema_types import (
     MASK,
     Duration,
@@ -186,6 +187,38 @@ class TestWebhook(Input):
     __test__ = False  # no test case, whatever pytest makes of the name
 
     event_type: EventType | UnsetType = UNSET
+
+
+class EventsToMatch(Input, kw_only=True):
+    """Which of the newest events to try a filter on."""
+
+    event_type: EventType | UnsetType = UNSET
+    since: (
+        Annotated[str, Meta(description="A duration back from now, or ISO 8601.")] | UnsetType
+    ) = UNSET
+    until: Annotated[str, Meta(description="The end of the window; default: now.")] | UnsetType = (
+        UNSET
+    )
+    # JSON has one kind of number: 20.0 is an integer.
+    limit: Annotated[
+        int | float,
+        Meta(
+            description="How many of the newest.",
+            extra_json_schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        ),
+    ] = DEFAULT_LIMIT
+
+
+class MatchWebhook(EventsToMatch, kw_only=True):
+    """Which events to ask about; `filter` instead of the webhook's, null: without any."""
+
+    filter: Filter | UnsetType | None = UNSET
+
+
+class MatchEvents(EventsToMatch, kw_only=True):
+    """Which events to ask about, and with which filter."""
+
+    filter: Filter
 
 
 class RetryWindow(Input):

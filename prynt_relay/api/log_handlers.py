@@ -85,7 +85,7 @@ async def read_deliveries(request: web.Request, webhook: Webhook | None) -> Deli
             found = list_deliveries(conn, wanted, before, limit)
             return found.rows, found.before_row
 
-        return _filled(page, None if position is None else position[0], query.limit, deps)
+        return filled(page, None if position is None else position[0], query.limit, deps)
 
     rows, before = await deps.storage.read(read)
     return DeliveryList(
@@ -115,7 +115,7 @@ async def read_events(request: web.Request) -> EventList:
             found = list_events(conn, wanted, before, limit)
             return found.rows, found.before
 
-        return _filled(page, begin, query.limit, deps)
+        return filled(page, begin, query.limit, deps)
 
     rows, before_event = await deps.storage.read(read)
     return EventList(
@@ -124,7 +124,7 @@ async def read_events(request: web.Request) -> EventList:
     )
 
 
-def _filled(
+def filled(
     page: Callable[[Position | None, int], tuple[list[Row], Position | None]],
     begin: Position | None,
     limit: int,

@@ -52,6 +52,14 @@ class BasicAuthView(Output):
     username: str
 
 
+class FilterFailures(Output):
+    """Events that a filter failed on, since the daemon started or the filter was set."""
+
+    count: Annotated[int, Meta(ge=1)]
+    last_at: Moment
+    last_error: Annotated[str, Meta(description="Tells nothing that the event holds.")]
+
+
 class WebhookView(Output):
     """A subscription: where events go, and how."""
 
@@ -76,6 +84,10 @@ class WebhookView(Output):
     timeout: Annotated[Duration | None, Meta(description="null: the configuration's.")]
     retry_schedule: Annotated[list[Duration] | None, Meta(description="null: the configuration's.")]
     filter: str | None
+    filter_failures: Annotated[
+        FilterFailures | None,
+        Meta(description="null: it hasn't failed; an event that it fails on is not delivered."),
+    ]
     secret_rotates_at: Annotated[
         Moment | None, Meta(description="When a pending signing secret takes over.")
     ]
@@ -142,6 +154,15 @@ class AttemptResponse(Output):
     truncated: Annotated[bool, Meta(description="Only the body's beginning was kept.")]
 
 
+class CarryingMessage(Output):
+    """One request that stood for several deliveries: a burst in the format "slack"."""
+
+    delivery_id: Annotated[
+        DeliveryId, Meta(description="The first that it carried; the headers name its event.")
+    ]
+    count: Annotated[int, Meta(ge=2, description="How many deliveries it carried.")]
+
+
 class Attempt(Output):
     """One try to deliver."""
 
@@ -153,6 +174,10 @@ class Attempt(Output):
     error: Annotated[str | None, Meta(description="What went wrong, for people.")]
     request: AttemptRequest
     response: Annotated[AttemptResponse | None, Meta(description="null: none came.")]
+    message: Annotated[
+        CarryingMessage | None,
+        Meta(description="What carried it together with others; null: it went alone."),
+    ]
 
 
 class DeliveryDetail(Delivery):
@@ -205,6 +230,19 @@ class EventDetail(Event):
         Meta(description="Newest first, up to 1,000; `GET /v1/deliveries?eventId=` lists all."),
     ]
     delivery_count: Count
+
+
+class JudgedEvent(Event):
+    """An event, and whether a webhook with that filter would get it."""
+
+    matches: bool
+    reason: Annotated[str | None, Meta(description="Why not.")]
+
+
+class JudgedEventList(Output):
+    """The newest events that were asked about, newest first."""
+
+    data: list[JudgedEvent]
 
 
 class AcceptedEvent(Output):

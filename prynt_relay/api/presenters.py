@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 
 from msgspec import Raw
+from msgspec.structs import replace
 
-from prynt_relay.api.doors import Describe, Render
+from prynt_relay.api.doors import Describe, FilterFailures, Render
 from prynt_relay.api.outputs import (
     Attempt,
     AttemptRequest,
     AttemptResponse,
     BacklogView,
     BasicAuthView,
+    CarryingMessage,
     Delivery,
     DeliveryDetail,
     Durations,
@@ -19,6 +21,9 @@ from prynt_relay.api.outputs import (
     Interval,
     StreamedAttempt,
     WebhookView,
+)
+from prynt_relay.api.outputs import (
+    FilterFailures as FilterFailuresView,
 )
 from prynt_relay.api.schema_types import MASK
 from prynt_relay.model import ids
@@ -38,8 +43,10 @@ def moment(unix_ms: int | None) -> str | None:
     return None if unix_ms is None else iso_ms(unix_ms)
 
 
-def webhook_fields(webhook: Webhook, now_ms: int) -> WebhookView:
-    """Return a webhook without anything secret."""
+def webhook_fields(
+    webhook: Webhook, now_ms: int, failures: FilterFailures | None = None
+) -> WebhookView:
+    """Return a webhook without anything secret; `failures` are its filter's."""
     secrets, auth, schedule = webhook.secrets, webhook.auth, webhook.retry_schedule_s
     pending_ms = None if secrets.active(now_ms)[1] is None else secrets.pending_at_ms
     return WebhookView(
@@ -60,6 +67,13 @@ def webhook_fields(webhook: Webhook, now_ms: int) -> WebhookView:
         timeout=None if webhook.timeout_s is None else format_duration(webhook.timeout_s),
         retry_schedule=None if schedule is None else [format_duration(each) for each in schedule],
         filter=webhook.filter,
+        filter_failures=None
+        if failures is None
+        else FilterFailuresView(
+            count=failures.count,
+            last_at=iso_ms(failures.last_at_ms),
+            last_error=failures.last_error,
+        ),
         secret_rotates_at=moment(pending_ms),
     )
 
@@ -101,9 +115,13 @@ def attempt(
     describe: Describe,
     body: bytes,
 ) -> Attempt:
-    """Return one attempt with its request and response."""
+    """Return one attempt with its request and response; `body` is the event's own."""
+    event, message = found.event, row.message
+    if message is not None:
+        body = message.body
+        event = replace(event, event_id=message.event_id, event_type=message.event_type)
     picture = describe(
-        row.template, found.event, row.started_at_ms, row.signature, body, format=found.format
+        row.template, event, row.started_at_ms, row.signature, body, format=found.format
     )
     response = None
     if row.status is not None:
@@ -124,6 +142,11 @@ def attempt(
             url=picture.url, headers=dict(picture.headers), body=body.decode(errors="replace")
         ),
         response=response,
+        message=None
+        if message is None
+        else CarryingMessage(
+            delivery_id=ids.delivery_id(message.first_delivery_row), count=message.count
+        ),
     )
 
 

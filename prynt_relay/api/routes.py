@@ -5,6 +5,7 @@ from typing import Final
 from prynt_relay.api import (
     inputs,
     log_handlers,
+    match_handlers,
     open_handlers,
     outputs,
     parameters,
@@ -29,6 +30,7 @@ _WEBHOOK_LINKS: Final = {
         ("deleteWebhook", "Delete it."),
         ("rotateSecret", "Give it a new signing secret."),
         ("testWebhook", "Send it a sample."),
+        ("matchWebhook", "Try its filter, or another, on recent events."),
         ("retryWindow", "Send it again what failed."),
         ("listWebhookDeliveries", "See what became of its deliveries."),
     )
@@ -122,6 +124,19 @@ OPERATIONS: Final = (
         description="Works on a disabled webhook too, and has no part in disabling one.",
         parameters=(parameters.WEBHOOK, parameters.ONCE),
         body=inputs.TestWebhook,
+        problems=(404,),
+    ),
+    Operation(
+        "POST",
+        "/v1/webhooks/{webhookId}/match",
+        "matchWebhook",
+        "webhooks",
+        "See which recent events a webhook would get",
+        match_handlers.match_webhook,
+        Reply(200, "The newest events, each with whether it matches.", outputs.JudgedEventList),
+        description="With its own filter or another one. Nothing is stored or sent.",
+        parameters=(parameters.WEBHOOK, parameters.ONCE),
+        body=inputs.MatchWebhook,
         problems=(404,),
     ),
     Operation(
@@ -245,6 +260,19 @@ OPERATIONS: Final = (
                 },
             ]
         },
+        body_required=True,
+    ),
+    Operation(
+        "POST",
+        "/v1/match",
+        "matchEvents",
+        "events",
+        "See which recent events a filter is true of",
+        match_handlers.match_events,
+        Reply(200, "The newest events, each with whether it matches.", outputs.JudgedEventList),
+        description="Nothing is stored or sent.",
+        parameters=(parameters.ONCE,),
+        body=inputs.MatchEvents,
         body_required=True,
     ),
     Operation(

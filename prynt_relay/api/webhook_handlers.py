@@ -24,6 +24,7 @@ from prynt_relay.api.outputs import (
     RotatedSecret,
     TestedAttempt,
     WebhookList,
+    WebhookView,
 )
 from prynt_relay.api.presenters import attempt, webhook_fields
 from prynt_relay.api.queries import ListQuery, read_query
@@ -47,13 +48,18 @@ def find_webhook(request: web.Request) -> Webhook:
     return webhook
 
 
+def shown(deps: Deps, webhook: Webhook) -> WebhookView:
+    """Return a webhook as answers have it."""
+    return webhook_fields(webhook, deps.clock.wall_ms(), deps.filter_failures(webhook.row))
+
+
 async def create_webhook(request: web.Request) -> web.Response:
     """POST /v1/webhooks."""
     deps = request.app[DEPS]
     read_query(request, ())
     wanted = (await decode_body(request, CreateWebhook)).wanted()
     webhook, secret = await deps.changes.create(wanted)
-    view = webhook_fields(webhook, deps.clock.wall_ms())
+    view = shown(deps, webhook)
     fields = {name: getattr(view, name) for name in view.__struct_fields__}
     return answer(
         CreatedWebhook(**fields, signing_secret=secret),
@@ -74,14 +80,14 @@ async def list_webhooks(request: web.Request) -> web.Response:
         webhooks = [webhook for webhook in webhooks if webhook.row < position[0]]
     page = webhooks[: query.limit]
     more = (page[-1].row,) if len(webhooks) > query.limit else None
-    views = [webhook_fields(webhook, now_ms) for webhook in page]
+    views = [shown(deps, webhook) for webhook in page]
     return answer(WebhookList(data=views, next_cursor=query.next_cursor(more)))
 
 
 async def get_webhook(request: web.Request) -> web.Response:
     """GET /v1/webhooks/{webhookId}."""
     read_query(request, ())
-    return answer(webhook_fields(find_webhook(request), request.app[DEPS].clock.wall_ms()))
+    return answer(shown(request.app[DEPS], find_webhook(request)))
 
 
 async def change_webhook(request: web.Request) -> web.Response:
@@ -96,7 +102,7 @@ async def change_webhook(request: web.Request) -> web.Response:
         if _is_fine_by_itself(deps, body, error.field):
             raise ConflictError(f"{error}; change both fields together") from None
         raise
-    return answer(webhook_fields(changed, deps.clock.wall_ms()))
+    return answer(shown(deps, changed))
 
 
 def _is_fine_by_itself(deps: Deps, body: ChangeWebhook, field: str) -> bool:

@@ -60,6 +60,7 @@ class ApiPart:
                 published_ips=lambda: relay.config.egress.published_ips,
                 readiness=relay.unready,
                 random_bytes=relay.random_bytes,
+                filter_failures=relay.filters.failures,
                 allow_http=config.egress.allow_http,
                 allow_addresses=config.egress.allow_addresses,
                 has_session=self._dashboard.has_session,

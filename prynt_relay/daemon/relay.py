@@ -39,7 +39,7 @@ from prynt_relay.transport.sender import Sender
 from prynt_relay.webhooks.changes import Changes
 from prynt_relay.webhooks.endpoint import EndpointRules
 from prynt_relay.webhooks.fields import FieldRules
-from prynt_relay.webhooks.filters import FilterError, Filters
+from prynt_relay.webhooks.filters import Failures, Filters
 from prynt_relay.webhooks.registry import Registry
 from prynt_relay.webhooks.resending import Resending
 from prynt_relay.webhooks.sampling import Sampling
@@ -125,7 +125,7 @@ class Relay:
             self.store.update_webhook(row, health=value)
         await self.store.heartbeat(self.clock.schedule_ms())
         self.filters = Filters(
-            api_version=self.config.api_version, clock=self.clock, on_failure=_filter_failed
+            api_version=self.config.api_version, clock=self.clock, on_failure=self._filter_failed
         )
         self.registry = Registry(matches=self.filters.matching)
         # The same picture as before is the same revision; another version makes a new one. All are
@@ -188,6 +188,7 @@ class Relay:
             ),
             clock=self.clock,
             random_bytes=self.random_bytes,
+            forget_filter=self.filters.forget,
         )
         self.resending = Resending(
             registry=self.registry,
@@ -305,11 +306,14 @@ class Relay:
         self.acceptor.close()
         await self.intake.stop(DRAIN_MARGIN_S)
 
-
-def _filter_failed(webhook: Webhook, error: FilterError) -> None:
-    _log.warning(
-        "a filter failed on an event, which is not sent to its webhook",
-        action="filter_failed",
-        webhook_id=webhook.id,
-        error=str(error),
-    )
+    def _filter_failed(self, webhook: Webhook, failures: Failures) -> None:
+        self.metrics.filter_failed()
+        # The first, the tenth, the hundredth: an event rate isn't a log rate.
+        if str(failures.count).strip("0") == "1":
+            _log.warning(
+                "a filter failed on an event, which is not sent to its webhook",
+                action="filter_failed",
+                webhook_id=webhook.id,
+                failures=failures.count,
+                error=failures.last_error,
+            )

@@ -5,7 +5,7 @@ whichever way it took.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from prynt_relay.errors import RefusedEventError, ShuttingDownError
@@ -13,11 +13,23 @@ from prynt_relay.intake.protocol import EventParser
 from prynt_relay.model.event import Append, Appended, NewEvent, Target
 
 
-class Matching(Protocol):
+class Unfinished(Protocol):
+    """An event that not all filters were asked about yet."""
+
+    def go_on(self) -> tuple[Target, ...] | None:
+        """The webhooks that it goes to; None: call it again in a later turn of the loop."""
+        ...
+
+
+class Matches(Protocol):
     """The registry's door: who gets an event, as of now."""
 
-    def targets(self, event: NewEvent) -> tuple[Target, ...]:
-        """Name the webhooks that the event goes to."""
+    def targets(self, event: NewEvent) -> tuple[Target, ...] | Unfinished:
+        """Name the webhooks that the event goes to, if that can be told at once."""
+        ...
+
+    def revised(self, event: NewEvent, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """Bring what was found in an earlier turn of the loop up to date."""
         ...
 
 
@@ -53,6 +65,21 @@ class IntakeMetrics(Protocol):
         ...
 
 
+class Matching:
+    """An event that isn't matched yet, because filters had done enough in this turn."""
+
+    __slots__ = ("_event", "_unfinished")
+
+    def __init__(self, event: NewEvent, unfinished: Unfinished) -> None:
+        self._event = event
+        self._unfinished = unfinished
+
+    def go_on(self) -> Append | None:
+        """The event with its webhooks, to be appended in the same breath; None: later again."""
+        targets = self._unfinished.go_on()
+        return None if targets is None else Append(self._event, targets)
+
+
 class Acceptor:
     """Takes checked events and answers once they are on disk.
 
@@ -65,7 +92,7 @@ class Acceptor:
         self,
         *,
         parser: EventParser,
-        registry: Matching,
+        registry: Matches,
         store: EventLog,
         dispatcher: Delivering,
         metrics: IntakeMetrics,
@@ -83,20 +110,34 @@ class Acceptor:
         # The promises given and not kept yet; a drain waits for them. Bounded by the callers.
         self._pending: set[asyncio.Future[list[Appended]]] = set()
 
-    def accept(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Appended]]:
-        """Match, append and enqueue `events` as one batch; resolve when they are synced to disk.
+    async def accept(self, events: Sequence[NewEvent]) -> list[Appended]:
+        """Match and append `events` as one batch; returns when they are synced to disk.
 
         All of them are stored or none. For what is raised see `append`.
         """
-        return self.append([self.match(event) for event in events])
+        batch: list[Append] = []
+        waited = False
+        for event in events:
+            found = self.match(event)
+            while isinstance(found, Matching):
+                waited = True
+                await asyncio.sleep(0)
+                found = found.go_on() or found
+            batch.append(found)
+        if waited:
+            revised = self._registry.revised
+            batch = [Append(one.event, revised(one.event, one.targets)) for one in batch]
+        return await self.append(batch)
 
-    def match(self, event: NewEvent) -> Append:
+    def match(self, event: NewEvent) -> Append | Matching:
         """Find the webhooks that the event goes to, as of now: to be appended in the same breath.
 
         Whoever hands in many events that needn't be stored together looks here how many rows
-        each becomes, and cuts its batches by that.
+        each becomes, and cuts its batches by that. Where filters have too much to do, it goes on
+        in later turns of the event loop.
         """
-        return Append(event, self._registry.targets(event))
+        targets = self._registry.targets(event)
+        return Append(event, targets) if isinstance(targets, tuple) else Matching(event, targets)
 
     def append(self, batch: Sequence[Append]) -> asyncio.Future[list[Appended]]:
         """Enqueue a batch that was just matched; resolve when it is synced to disk.

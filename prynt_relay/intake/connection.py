@@ -9,7 +9,7 @@ from typing import Final, cast
 import structlog
 
 from prynt_relay.errors import RefusedEventError, RelayError, ShuttingDownError
-from prynt_relay.intake.acceptor import Acceptor
+from prynt_relay.intake.acceptor import Acceptor, Matching
 from prynt_relay.intake.protocol import render_acceptance, render_refusal
 from prynt_relay.intake.pump import Pump
 from prynt_relay.model.event import Append, Appended
@@ -78,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._partial = bytearray()  # up to the parser's max_line
         self._skipping = False
         self._held: deque[bytes] = deque()  # up to what one read gives: reading stops meanwhile
+        self._matching: Matching | None = None  # of the first line that is held
         self._in_pump = False
         self._batches: deque[_Batch] = deque()
         self._unanswered_rows = 0
@@ -229,12 +230,16 @@ class Connection(asyncio.Protocol):
                 answers.append(render_refusal(error))
                 weight += 1
             else:
+                if append is None:
+                    break  # it stays held, and those behind it: answers come in order
                 answers.append(None)
                 batch.append(append)
                 weight += 1 + len(append.targets)
                 size += len(line)
                 if weight >= ROWS_PER_TURN:
                     break
+        if not answers:
+            return 0
         pending = _Batch(answers, weight, size)
         self._batches.append(pending)
         self._unanswered_rows += weight
@@ -246,20 +251,30 @@ class Connection(asyncio.Protocol):
             self._flush()
         return len(answers)
 
-    def _check(self, line: bytes) -> Append:
-        """The line's event with its targets; raises RefusedEventError."""
+    def _check(self, line: bytes) -> Append | None:
+        """The line's event with its targets; None where that takes more turns of the loop.
+
+        Raises RefusedEventError.
+        """
         acceptor = self._acceptor
+        matching, self._matching = self._matching, None
         if self._draining:
             acceptor.count_refused("shutting_down")
             raise _refused_shutting_down()
         if line is _OVERLONG:
             raise acceptor.overlong()
-        event = acceptor.parse(line)
+        found: Append | Matching | None
+        if matching is None:
+            event = acceptor.parse(line)
         try:
-            return acceptor.match(event)
+            found = acceptor.match(event) if matching is None else matching.go_on()
         except Exception as error:
             acceptor.count_refused("storage_unavailable")
             raise _failure(error) from error
+        if isinstance(found, Append):
+            return found
+        self._matching = matching if found is None else found
+        return None
 
     def _hand_in(self, batch: list[Append], pending: _Batch) -> None:
         try:

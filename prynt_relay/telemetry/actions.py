@@ -49,7 +49,11 @@ ACTIONS: Final[dict[str, Action]] = {
         "warning", "Unfinished lines take too much memory; a publisher was disconnected."
     ),
     "intake_stop_timeout": _at("warning", "Publishers didn't read their last answers in time."),
-    "filter_failed": _at("warning", "A webhook's filter failed on an event, which it doesn't get."),
+    "filter_failed": _at(
+        "warning",
+        "A webhook's filter failed on an event, which it doesn't get: the first, the tenth, the "
+        "hundredth since it was set; `failures` counts them.",
+    ),
     # deliveries
     "attempt": _at("debug warning", "One attempt: successes at debug, failures at warning."),
     "attempt_broke": _at("error", "An attempt failed for a reason of the relay's own."),

@@ -71,6 +71,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     finished: tuple[int, ...]
     webhook_attempts: dict[str, tuple[int, ...]]
     held_purged: int
+    filter_failures: int
     emails: dict[str, int]
     attempt_s: HistogramReading
     first_attempt_s: HistogramReading
@@ -93,6 +94,7 @@ class Metrics:
         self._webhooks: dict[str, list[int]] = {}
         self._per_webhook_limit = per_webhook_limit
         self._held_purged = 0
+        self._filter_failures = 0
         self._emails: dict[str, int] = dict.fromkeys(get_args(EmailResult), 0)
         self._attempt_s = Histogram(_ATTEMPT_S)
         self._first_attempt_s = Histogram(_FIRST_ATTEMPT_S)
@@ -150,6 +152,10 @@ class Metrics:
         """Count deliveries that were purged while they were held, so never sent."""
         self._held_purged += n
 
+    def filter_failed(self) -> None:
+        """Count an event that a webhook's filter failed on."""
+        self._filter_failures += 1
+
     def gauge(self, name: GaugeName, read: GaugeReader) -> None:
         """Have `read` asked for `name` at every scrape; without a reader it isn't shown."""
         self.gauges[name] = read
@@ -169,6 +175,7 @@ class Metrics:
             finished=tuple(self._finished),
             webhook_attempts={name: tuple(counts) for name, counts in self._webhooks.items()},
             held_purged=self._held_purged,
+            filter_failures=self._filter_failures,
             emails=dict(self._emails),
             attempt_s=self._attempt_s.read(),
             first_attempt_s=self._first_attempt_s.read(),
@@ -245,6 +252,11 @@ class SnapshotCollector(Collector):
             "prynt_relay_held_purged",
             "Held deliveries purged by retention, never sent.",
             value=shot.held_purged,
+        )
+        yield CounterMetricFamily(
+            "prynt_relay_filter_failures",
+            "Events that a webhook's filter failed on; they are not delivered to it.",
+            value=shot.filter_failures,
         )
         yield _counter("emails", "E-mails, by what became of each try.", "result", shot.emails)
 

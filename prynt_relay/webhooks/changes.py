@@ -62,7 +62,9 @@ class Changes:
         mails: Mails,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        forget_filter: Callable[[int], None] = lambda row: None,
     ) -> None:
+        """`forget_filter` is told of webhooks whose filter is another, or gone with them."""
         self._registry = registry
         self._store = store
         self._dispatch = dispatch
@@ -71,6 +73,7 @@ class Changes:
         self._mails = mails
         self._clock = clock
         self._random_bytes = random_bytes
+        self._forget_filter = forget_filter
         self.conversions = Conversions(store, dispatch, clock)
         # One change of a webhook at a time, so that each is judged by what the last one left.
         self._locks: dict[int, asyncio.Lock] = {}
@@ -126,6 +129,8 @@ class Changes:
             if fields.keys() & _TEMPLATE_FIELDS:
                 changed = await self._with_revision(changed)
             self._in_force(changed)
+            if changed.filter != webhook.filter:
+                self._forget_filter(webhook.row)
             if enabled is False:
                 self.conversions.hold(webhook.row)
             _log.info(
@@ -141,6 +146,7 @@ class Changes:
         async with self._locked(webhook_id) as webhook:
             await self._store.delete_webhook(webhook.row)
             self._registry.remove(webhook.row)
+            self._forget_filter(webhook.row)
             self._dispatch.webhook_changed(webhook.row)
             self.conversions.cancel(webhook.row)
             _log.info("webhook deleted", action="webhook_deleted", webhook_id=webhook.id)

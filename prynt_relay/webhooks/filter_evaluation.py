@@ -194,6 +194,11 @@ class Interpreter(TreeInterpreter):  # type: ignore[misc] # untyped library
                 f"the filter can't be evaluated on this event ({type(error).__name__})"
             ) from None
 
+    @property
+    def steps(self) -> int:
+        """What the last evaluation took."""
+        return WORK_LIMIT - self._meter.left
+
     def visit(self, node: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Take one step."""
         meter = self._meter

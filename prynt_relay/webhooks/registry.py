@@ -1,7 +1,7 @@
 """The webhooks as they are now, in memory, and which of them an event goes to."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -12,8 +12,46 @@ from prynt_relay.model.webhook import Health, Webhook
 WEBHOOKS_MAX: Final = 100_000
 """Most webhooks at a time; creating one more is refused."""
 
-Matches = Callable[[NewEvent, list[Webhook]], Iterable[Webhook]]
-"""Given an event and the webhooks with a filter that are subscribed to it: those that match."""
+
+class Matching(Protocol):
+    """An event on its way through filters."""
+
+    def go_on(self) -> list[Webhook] | None:
+        """The webhooks that match, once all were asked; None: again in a later turn."""
+        ...
+
+
+Matches = Callable[[NewEvent, list[Webhook]], Matching]
+"""Given an event and the webhooks with a filter that are subscribed to it: begin to ask them."""
+
+
+class Unfinished:
+    """An event that there are too many filters for to ask all of them in one turn of the loop."""
+
+    __slots__ = ("_event", "_matching", "_plain", "_registry")
+
+    def __init__(
+        self,
+        registry: "Registry",
+        event: NewEvent,
+        matching: Matching,
+        plain: tuple[Target, ...],
+    ) -> None:
+        self._registry = registry
+        self._event = event
+        self._matching = matching
+        self._plain = plain
+
+    def go_on(self) -> tuple[Target, ...] | None:
+        """Where the event goes, as its webhooks stand now; None: ask again in a later turn.
+
+        It goes to those that were there when it came in.
+        """
+        matched = self._matching.go_on()
+        if matched is None:
+            return None
+        found = self._plain + tuple(map(_target, matched))
+        return self._registry.revised(self._event, found)
 
 
 class Registry:
@@ -68,22 +106,35 @@ class Registry:
         if webhook is not None:
             self._by_row[row] = replace(webhook, health=health)
 
-    def targets(self, event: NewEvent) -> tuple[Target, ...]:
-        """Where an event goes, as things stand at this moment."""
+    def targets(self, event: NewEvent) -> tuple[Target, ...] | Unfinished:
+        """Where an event goes, as things stand at this moment, if that can be told at once."""
         plain = self._plain.get(event.event_type)
         if plain is None:
             plain = self._index(event.event_type)
         filtered = self._filtered[event.event_type]
         if not filtered:
             return plain
-        current = [self._by_row[webhook.row] for webhook in filtered]
-        return plain + tuple(_target(webhook) for webhook in self._matches(event, current))
+        matching = self._matches(event, [self._by_row[webhook.row] for webhook in filtered])
+        matched = matching.go_on()
+        if matched is None:
+            return Unfinished(self, event, matching, plain)
+        return plain + tuple(map(_target, matched))
+
+    def revised(self, event: NewEvent, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """What was found in an earlier turn of the loop, as things stand at this moment.
+
+        Without webhooks that were deleted or unsubscribed since; in their states and formats.
+        """
+        webhooks = [self._by_row.get(target.webhook_row) for target in targets]
+        return tuple(
+            _target(webhook)
+            for webhook in webhooks
+            if webhook is not None and _is_subscribed(webhook, event.event_type)
+        )
 
     def _index(self, event_type: str) -> tuple[Target, ...]:
         subscribed = [
-            webhook
-            for webhook in self._by_row.values()
-            if webhook.events == ("*",) or event_type in webhook.events
+            webhook for webhook in self._by_row.values() if _is_subscribed(webhook, event_type)
         ]
         plain = tuple(_target(webhook) for webhook in subscribed if webhook.filter is None)
         self._filtered[event_type] = [w for w in subscribed if w.filter is not None]
@@ -94,6 +145,10 @@ class Registry:
     def _forget_matches(self) -> None:
         self._plain.clear()
         self._filtered.clear()
+
+
+def _is_subscribed(webhook: Webhook, event_type: str) -> bool:
+    return webhook.events == ("*",) or event_type in webhook.events
 
 
 def _target(webhook: Webhook) -> Target:

@@ -72,6 +72,7 @@ def busy() -> Metrics:
     metrics.commit(0.003, 40)
     metrics.email("sent")
     metrics.held_purged(2)
+    metrics.filter_failed()
     return metrics
 
 
@@ -83,7 +84,10 @@ def test_every_metric_of_the_contract_is_there_with_its_labels_and_type() -> Non
         sample = family.samples[0]
         found.add((name, family.type, tuple(sorted(sample.labels))))
     assert found >= CONTRACT
-    assert {name for name, _, _ in found - CONTRACT} == {"prynt_relay_webhooks_failing"}
+    assert {name for name, _, _ in found - CONTRACT} == {
+        "prynt_relay_filter_failures_total",
+        "prynt_relay_webhooks_failing",
+    }
 
 
 def test_the_figures_are_what_was_counted() -> None:
@@ -102,6 +106,7 @@ def test_the_figures_are_what_was_counted() -> None:
     assert now['prynt_relay_webhook_attempts_total{outcome="timeout",webhook="wh_a"}'] == 1
     assert now['prynt_relay_webhook_attempts_total{outcome="success",webhook="wh_b"}'] == 0
     assert now["prynt_relay_held_purged_total"] == 2
+    assert now["prynt_relay_filter_failures_total"] == 1
     assert now['prynt_relay_emails_total{result="sent"}'] == 1
     assert now['prynt_relay_emails_total{result="given_up"}'] == 0
     assert now["prynt_relay_deliveries_scheduled"] == 7

@@ -14,7 +14,7 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -138,6 +138,9 @@ class Registry:
         if self.failure is not None:
             raise self.failure
         return self.found
+
+    def revised(self, event: NewEvent, targets: Iterable[Target]) -> tuple[Target, ...]:
+        return tuple(targets)
 
 
 class Dispatcher:
