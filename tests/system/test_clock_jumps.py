@@ -1,6 +1,7 @@
 """The wall clock jumps by a day under the running daemon; monotonic time goes on."""
 
 import asyncio
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ async def test_a_jump_of_a_day_neither_stalls_the_schedule_nor_makes_it_burst(
         for event_id in {request.header("X-Prynt-Delivery") for request in requests}:
             times = [r.received_at for r in requests if r.header("X-Prynt-Delivery") == event_id]
             assert len(times) == 3
-            for earlier, next_one in zip(times[:-1], times[1:], strict=True):
+            for earlier, next_one in itertools.pairwise(times):
                 assert RETRY_S * 0.97 <= next_one - earlier <= RETRY_S + LATE_S
         # What is due in an hour isn't due because of a day on the wall.
         assert len(at(receiver, "/later")) == 2
