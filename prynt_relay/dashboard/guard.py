@@ -114,9 +114,14 @@ async def form_field(request: web.Request, name: str) -> str:
 
 
 def is_same_site(request: web.Request) -> bool:
-    """Whether the browser doesn't say that another site sent this."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-        return False
+    """Whether the browser doesn't say that another site sent this.
+
+    `Sec-Fetch-Site` is the browser's own word and right behind every proxy. Without TLS browsers
+    leave it out; then `Origin` has to name the host that was asked.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in {"same-origin", "none"}
     origin = request.headers.get(hdrs.ORIGIN)
     return origin is None or urlsplit(origin).netloc == request.host
 

@@ -144,6 +144,8 @@ def span(seconds: float) -> str:
     for index, (unit, size) in enumerate(units):
         if seconds >= size:
             whole, rest = divmod(seconds, size)
+            if unit == "d" and (whole >= 10 or not rest):
+                return plural(whole, "day")
             below = units[index + 1] if index + 1 < len(units) else None
             parts = [f"{whole} {unit}"]
             if below is not None and whole < 10 and rest >= below[1]:

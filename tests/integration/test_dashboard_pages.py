@@ -351,7 +351,14 @@ def test_json_is_indented_and_otherwise_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.2, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3600, "1 h"), (30 * 86_400, "30 d")],
+    [
+        (0.2, "0 s"),
+        (59, "59 s"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (30 * 86_400, "30 days"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_spans_are_told_in_two_units_at_most(seconds: float, said: str) -> None:
     """A length of time is short to read."""

@@ -46,10 +46,7 @@ _WEBHOOKS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
         "warehouse",
         "Data warehouse",
         "https://ingest.warehouse.example/v2/events",
-        {
-            "events": ("identification.complete", "visitor.new", "visitor.returning"),
-            "signatures": (SignatureScheme.STANDARD,),
-        },
+        {"events": ("visitor.new",), "signatures": (SignatureScheme.STANDARD,)},
     ),
     (
         "fraud",
@@ -84,11 +81,11 @@ class Scene:
                     )
                 )
                 self.ids[name] = webhook.id
-            while self._left_s() > 3600:
-                await self._step(relay, 600, self._rng.randint(4, 12))
+            while self._left_s() > 4200:
+                await self._step(relay, 600, self._rng.randint(14, 26))
             await relay.changes.patch(self.ids["risk"], WebhookInput(enabled=False))
             while self._left_s() > 60:
-                await self._step(relay, 60, self._rng.randint(2, 9))
+                await self._step(relay, 60, self._rng.randint(1, 5))
             prefix = receiver.url_for("/")
             host = f"{receiver.host}:{receiver.port}"
         self._retouch(prefix, host)
@@ -143,9 +140,20 @@ class Scene:
                     " WHERE template LIKE ?",
                     (f"{prefix}{name}", url, host, url.split("/")[2], f"%{prefix}{name}%"),
                 )
+                db.execute(
+                    "UPDATE attempts SET error = replace(error, ?, ?) WHERE webhook ="
+                    " (SELECT id FROM webhooks WHERE url = ?)",
+                    (host.partition(":")[0], url.split("/")[2], url),
+                )
             rows = [row for (row,) in db.execute("SELECT id FROM attempts")]
             took = [(round(self._rng.lognormvariate(3.9, 0.55)) + 3, row) for row in rows]
             db.executemany("UPDATE attempts SET duration_ms = ? WHERE id = ?", took)
+            # Nothing is due at once: the names of the URLs lead nowhere.
+            db.execute(
+                "UPDATE deliveries SET next_attempt_ms = ? + abs(random()) % 1500000"
+                " WHERE next_attempt_ms IS NOT NULL",
+                (self._end_ms + 120_000,),
+            )
             db.execute("DELETE FROM rollups")
             db.execute("UPDATE meta SET rolled_up_attempt_row = 0, rolled_up_event_row = 0")
         db.close()

@@ -315,3 +315,51 @@ def test_the_essential_pages_work_without_scripts(tmp_path: Path) -> None:
         at.click("button", "Delete webhook")
         expect(page.get_by_role("heading", name="No webhook yet")).to_be_visible()
         assert at.watched.complaints == []
+
+
+def test_a_gap_in_the_stream_is_told(tmp_path: Path) -> None:
+    """Where attempts are missing, Live says so, and how many."""
+    with desk(tmp_path) as at:
+        at.watched.sign_in(at.key)
+        at.page.route(
+            "**/v1/stream",
+            lambda route: route.fulfill(
+                status=200,
+                content_type="text/event-stream",
+                body='retry: 60000\n\nid: 7\nevent: gap\ndata: {"missed":1234}\n\n'
+                'id: 8\nevent: gap\ndata: {"missed":null}\n\n',
+            ),
+        )
+        at.open("/live")
+        gaps = at.page.locator("#live tr.gap")
+        expect(gaps).to_have_count(2)
+        expect(gaps.nth(1)).to_contain_text("1,234 attempts are missing here")
+        expect(gaps.nth(0)).to_contain_text("Some attempts are missing here")
+        assert at.watched.complaints == []
+
+
+def test_everything_is_within_reach_of_the_keyboard(tmp_path: Path) -> None:
+    """Sign in, jump to the search, skip to the content, choose and send, all without a mouse."""
+    with desk(tmp_path) as at:
+        page, keys = at.page, at.page.keyboard
+        made = at.api("POST", "/v1/webhooks", {"url": at.endpoint.url, "events": ["*"]})
+        at.open(f"/webhooks/{made['id']}")
+        expect(page.get_by_label("API key")).to_be_focused()
+        keys.type(at.key)
+        keys.press("Enter")
+        expect(page).to_have_url(f"{at.daemon.url}/webhooks/{made['id']}")
+        keys.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        keys.press("Enter")
+        keys.press("/")
+        expect(page.get_by_role("searchbox")).to_be_focused()
+        keys.type(made["id"])
+        keys.press("Enter")
+        page.locator("#event_type").focus()
+        keys.press("Tab")
+        expect(page.get_by_role("button", name="Send test event")).to_be_focused()
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", "what has the focus can be seen"
+        keys.press("Enter")
+        expect(page.locator(".result")).to_contain_text("Answered 200")
+        assert at.watched.complaints == []
