@@ -14,7 +14,6 @@ from prynt_relay.errors import ConflictError, NotFoundError
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store.due import DUE_COLUMNS, due_delivery
-from prynt_relay.store.numbers import first_event
 from prynt_relay.store.rows import RowStatement
 
 _SCHEDULED: Final = int(DeliveryState.SCHEDULED)
@@ -161,12 +160,19 @@ def cancel_chunk(connection: sqlite3.Connection, webhook_row: int, limit: int) -
 # --- retrying a window ---
 
 
-def first_row(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> int:
-    """The first delivery number that may belong to an event received from `since_ms` on."""
-    found: tuple[int] | None = connection.execute(
-        "SELECT first_delivery FROM events WHERE id = ?",
-        (first_event(connection, since_ms, now_ms),),
-    ).fetchone()
+FIRST_ROW: Final = """
+SELECT first_delivery FROM events
+WHERE id = (SELECT min(id) FROM events INDEXED BY events_by_time WHERE received_at_ms >= ?)
+"""
+
+
+def first_row(connection: sqlite3.Connection, since_ms: int) -> int:
+    """The first delivery number that may belong to an event received from `since_ms` on.
+
+    Reads all of the window's index (some 50 ms for a million events): over a wall clock that was
+    set back the event that was received first has not the lowest number.
+    """
+    found: tuple[int] | None = connection.execute(FIRST_ROW, (since_ms,)).fetchone()
     return (1 << 62) if found is None else found[0]
 
 

@@ -156,7 +156,7 @@ class BulkDoor(Door):
         `retry_chunk` is called.
         """
         now_ms = self._clock.wall_ms()
-        first = await self.read(lambda raw: bulk.first_row(raw, since_ms, now_ms))
+        first = await self.read(lambda raw: bulk.first_row(raw, since_ms))
 
         def start(raw: sqlite3.Connection) -> BulkJob:
             job = BulkJob(

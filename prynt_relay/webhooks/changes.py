@@ -77,7 +77,8 @@ class Changes:
         self.conversions = Conversions(store, dispatch, clock)
         # One change of a webhook at a time, so that each is judged by what the last one left.
         self._locks: dict[int, asyncio.Lock] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # What `failing` writes, by webhook: each is warned about and disabled once at a time.
+        self._tasks: dict[asyncio.Task[None], int] = {}
 
     # --- what people ask for
 
@@ -115,6 +116,7 @@ class Changes:
                     "disabled_at_ms": self._clock.wall_ms(),
                 }
             elif enabled is True:
+                await self._written(webhook.row)
                 await self.conversions.finished(webhook.row)
                 fields |= {
                     "disabled_reason": None,
@@ -213,9 +215,16 @@ class Changes:
         """Enqueue a change at once, and see to it that it isn't lost."""
         first = self._store.update_webhook(row, **changes)
         task = asyncio.get_running_loop().create_task(self._persist(first, row, then, changes))
-        # Bounded by the webhooks: each is warned about and disabled once at a time.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = row
+        task.add_done_callback(self._tasks.pop)
+
+    async def _written(self, row: int) -> None:
+        """Return when what `failing` began for a webhook is on disk, and its conversion begun.
+
+        Enabling a webhook that was disabled just now would else be overtaken by the conversion.
+        """
+        while tasks := [task for task, its in self._tasks.items() if its == row]:
+            await asyncio.wait(tasks)
 
     async def _persist(
         self,

@@ -34,6 +34,7 @@ class Conversions:
         self._dispatch = dispatch
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         # The last job of each webhook; the next one waits for it.
         self._last: dict[int, asyncio.Task[None]] = {}
 
@@ -65,12 +66,15 @@ class Conversions:
             await asyncio.wait([task])
 
     async def stop(self) -> None:
-        """Stop between two chunks; the next start goes on."""
+        """Stop between two chunks and begin nothing more; the next start goes on."""
+        self._stopped = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, webhook_row: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._stopped:
+            return
         before = self._last.get(webhook_row)
 
         async def run() -> None:

@@ -1,5 +1,6 @@
 """The 24-hour rule, computed here once more from what the receivers answered."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from prynt_relay.model.delivery import Settlement
@@ -71,6 +72,7 @@ class HealthRule:
         self._unsettled: dict[tuple[int, int], Attempt] = {}
         self._excused_ms = 0
         self._whole_start = True
+        self.on_disabled: Callable[[int], None] = lambda row: None
         self.told: dict[str, int] = {"disabled": 0, "warned": 0}
 
     def running(self, clock: SimClock) -> None:
@@ -105,11 +107,12 @@ class HealthRule:
         for webhook in registry:
             before = self._found.get(webhook.row)
             state = known(webhook)
-            if before is None or before.from_ms != state.from_ms:
-                continue  # attempts were made meanwhile, and judged
+            if before is None:
+                continue
             excused_ms = state.excused_ms - before.excused_ms
             expected_ms = max(self._excused_ms, 0) if before.from_ms is not None else 0
-            if not 0 <= excused_ms - expected_ms <= (STARTING_MS if expected_ms else 0):
+            margin_ms = 0 if before.from_ms is None else STARTING_MS
+            if not 0 <= excused_ms - expected_ms <= margin_ms:
                 self._journal.wrong(
                     "24-hour rule",
                     f"webhook {webhook.row}: {excused_ms} ms excused of {expected_ms} ms away",
@@ -187,6 +190,7 @@ class HealthRule:
         if news == "disabled":
             self._enabled[webhook.row].add(False)
             journal.webhook(webhook.row, attempt.ended_at, "failing")
+            self.on_disabled(webhook.row)
 
     @staticmethod
     def _was_enabled(current: Webhook) -> bool:

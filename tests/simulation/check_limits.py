@@ -17,13 +17,13 @@ SETTLED_MS = 2_500
 
 
 class Intervals:
-    """When something held: closed intervals in their order, the last one perhaps open."""
+    """When something held, in the world's time: in order, the last one perhaps open."""
 
     def __init__(self) -> None:
-        self._from: list[int] = []
+        self._from: list[float] = []
         self._until: list[float] = []
 
-    def set(self, at: int, *, holds: bool) -> None:
+    def set(self, at: float, *, holds: bool) -> None:
         open_now = bool(self._until) and self._until[-1] == math.inf
         if holds and not open_now:
             self._from.append(at)
@@ -75,24 +75,24 @@ class Limits:
         self._flying: dict[int, int] = {}
         self._run = 0
         self.most = 0
-        self.up = Intervals()
         self.quiet = Intervals()
         self._free: dict[int, Intervals] = {}
 
-    def began(self, webhooks: list[Webhook], at: int) -> None:
+    def began(self, webhooks: list[Webhook]) -> None:
         """A run of the relay began."""
+        at = self._world.now
         self._standing = {webhook.row: Standing(webhook) for webhook in webhooks}
-        self.up.set(at, holds=True)
         self.quiet.set(at, holds=True)
         for free in self._free.values():
             free.set(at, holds=True)
 
-    def over(self, at: int) -> None:
+    def over(self) -> None:
         """It ended, however that was."""
+        at = self._world.now
         self._run += 1
         self._held.clear()
         self._flying.clear()
-        for intervals in (self.up, self.quiet, *self._free.values()):
+        for intervals in (self.quiet, *self._free.values()):
             intervals.set(at, holds=False)
 
     def free(self, webhook_row: int) -> Intervals:
@@ -112,8 +112,8 @@ class Limits:
             standing = self._standing[row] = Standing(webhook)
         self._flying[row] = self._flying.get(row, 0) + 1
         self._held[row] = self._held.get(row, 0) + 1
-        self.free(row).set(attempt.at, holds=False)
-        self._note_quiet(attempt.at)
+        self.free(row).set(self._world.now, holds=False)
+        self._note_quiet()
         self._check(row, standing)
 
     def _check(self, row: int, standing: Standing) -> None:
@@ -149,28 +149,23 @@ class Limits:
         self._flying[row] -= 1
         drips = attempt.slot_s - attempt.duration_ms / 1000 >= DRIP_S
         if attempt.outcome is None or not drips:
-            self._release(row, attempt.slot_s, attempt.outcome, attempt.ended_at or attempt.at)
+            self._release(row, attempt.slot_s, attempt.outcome)
             return
         run = self._run
 
         def later() -> None:
             if run == self._run:
-                self._release(row, DRIP_CHARGE_S, attempt.outcome, None)
+                self._release(row, DRIP_CHARGE_S, attempt.outcome)
 
         self._world.at(self._world.now + DRIP_HOLD_S * 1000, later)
 
-    def _release(
-        self, row: int, slot_s: float, outcome: Outcome | None, at: int | None
-    ) -> None:
+    def _release(self, row: int, slot_s: float, outcome: Outcome | None) -> None:
         self._held[row] -= 1
         if outcome is not None:
             self._standing[row].learn(slot_s, self._world.now)
-        if at is None:
-            # A moment of the schedule's clock not before the true one: 1 % is its most.
-            at = self._journal.at + round(DRIP_HOLD_S * 1010)
         if not self._held[row]:
-            self.free(row).set(at, holds=True)
-        self._note_quiet(at)
+            self.free(row).set(self._world.now, holds=True)
+        self._note_quiet()
 
-    def _note_quiet(self, at: int) -> None:
-        self.quiet.set(at, holds=sum(self._held.values()) < self.slow_limit)
+    def _note_quiet(self) -> None:
+        self.quiet.set(self._world.now, holds=sum(self._held.values()) < self.slow_limit)

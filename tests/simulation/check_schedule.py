@@ -88,8 +88,8 @@ class Tracker:
         self._flying: set[tuple[State, State]] | None = None
         # Ended and not known to be on disk: the states from before.
         self._before: States | None = None
-        self._waiting: tuple[int, int] | None = None
-        self._asked_at: dict[int, int] = {}
+        # When it is due, and from when on (the world's time) its attempt is awaited.
+        self._waiting: tuple[int, float] | None = None
         self._touched = 0
         self.ok = True
 
@@ -230,7 +230,8 @@ class Tracker:
 
     def _asked(self, ask: Ask) -> None:
         """A retry is done: where nothing came between, it was applied."""
-        if ask.delivery == self._key and not self._touched and self._flying is None:
+        at_rest = self._flying is None and self._before is None and not self._touched
+        if ask.delivery == self._key and at_rest:
             applied = {state for state in self.states if ask.number in state.asked}
             self.states = applied or self.states
 
@@ -265,21 +266,25 @@ class Tracker:
             return
         due = max(state.due for state in self.states)
         if self._waiting is None or self._waiting[0] != due:
-            self._waiting = (due, max(due, entry.at))
+            # The schedule's clock may run a hundredth slower than the world's.
+            self._waiting = (due, entry.now + max(due - entry.at, 0) * 1.0102)
 
     def _check_late(self, entry: Entry) -> None:
         if self._waiting is None:
             return
         since = self._waiting[1]
-        if entry.at - since <= LATE_MS:
+        if entry.now - since <= LATE_MS:
             return
-        for begin, end in self._free.within(since, entry.at):
+        for begin, end in self._free.within(since, entry.now):
             if self._well and end - begin > STARVED_MS:
-                self.wrong("never starved", f"due at {since}, nothing until {end}", entry)
+                self.wrong("never starved", f"due at {since:.0f}, nothing until {end:.0f}", entry)
                 return
             for quiet_begin, quiet_end in self._quiet.within(begin, end):
                 if quiet_end - quiet_begin > LATE_MS:
-                    late = f"due at {since}, slots were free from {quiet_begin} to {quiet_end}"
+                    late = (
+                        f"due at {since:.0f}, slots were free from {quiet_begin:.0f} "
+                        f"to {quiet_end:.0f}"
+                    )
                     self.wrong("not late", late, entry)
                     return
 

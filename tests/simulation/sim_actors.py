@@ -3,7 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prynt_relay.errors import ConflictError, NotFoundError, RelayError, ShuttingDownError
@@ -116,7 +117,11 @@ class Publisher:
 
     def _again(self, line: Line) -> tuple[Line, bytes]:
         again = Line(line.message, line.event_type, line.key, line.own_id, None)
-        if not (line.key or line.own_id):
+        if self._simulation.world.now - line.sent > 20 * HOUR_MS:
+            # The window may be over: with the same id it would be another event all the same,
+            # and nobody could tell the two apart.
+            again.own_id = None
+        if not (again.key or again.own_id):
             self._message += 1
             again.message = self._message
         return again, self._raw(again)
@@ -139,6 +144,7 @@ class Publisher:
         for line, _ in lines:
             line.at = simulation.clock.schedule_ms()
             line.wall_ms = simulation.clock.wall_ms()
+            line.sent = simulation.world.now
             line.seq = simulation.journal.tell(line.at, "line", line.message, line.code)
             simulation.journal.lines.append(line)
             self._unanswered.append(line)
@@ -194,21 +200,28 @@ class Operator:
         """Begin to do something; it goes on beside everything else."""
         simulation = self._simulation
         rows = sorted(webhook.row for webhook in simulation.relay.registry)
-        work: Awaitable[None]
+        work: Callable[[], Awaitable[None]]
         if kind == "create" or not rows:
-            work = self._create()
+            work = self._create
         else:
             row = self._rng.choice(rows)
             if kind in ("disable", "enable", "blink", "delete", "rotate", "change"):
                 if row in self._busy:
                     return
                 self._busy.add(row)
-            work = getattr(self, f"_{kind}")(row)
+            work = partial(getattr(self, f"_{kind}"), row)
         simulation.spawn(self._done(work))
 
-    async def _done(self, work: Awaitable[None]) -> None:
+    def noticed(self, row: int) -> None:
+        """A webhook was disabled for failing: some people enable it again at once."""
+        simulation = self._simulation
+        if simulation.up and row not in self._busy and self._rng.random() < 0.4:
+            self._busy.add(row)
+            simulation.spawn(self._done(partial(self._enable, row)))
+
+    async def _done(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except ShuttingDownError:
             return
         except RelayError as error:

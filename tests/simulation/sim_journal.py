@@ -5,13 +5,15 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from prynt_relay.model.states import Outcome
+from tests.simulation.sim_world import World
 
 
 class Entry(NamedTuple):
-    """One thing that happened. `at` is on the schedule's clock, in milliseconds."""
+    """One thing that happened. `at` is on the schedule's clock, `now` on the world's, both in ms."""
 
     seq: int
     at: int
+    now: float
     kind: str
     what: Any = None
 
@@ -64,7 +66,7 @@ class Line:
     """A line that a publisher sent."""
 
     __slots__ = ("answer", "answered_seq", "code", "event_type", "key", "message", "own_id",
-                 "seq", "at", "wall_ms")  # fmt: skip
+                 "sent", "seq", "at", "wall_ms")  # fmt: skip
 
     def __init__(
         self, message: int, event_type: str, key: str | None, own_id: str | None,
@@ -78,6 +80,7 @@ class Line:
         self.seq = 0
         self.at = 0
         self.wall_ms = 0
+        self.sent = 0.0
         self.answer: dict[str, Any] | None = None
         self.answered_seq: int | None = None
 
@@ -85,7 +88,8 @@ class Line:
 class Journal:
     """Everything in its order, and what is wrong with it as far as that shows at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self.seq = 0
         self.at = 0
         self.violations: list[str] = []
@@ -116,7 +120,7 @@ class Journal:
     def webhook(self, row: int, at: int, kind: str, what: Any = None) -> Entry:
         """Something happened to a webhook."""
         number = what.number if isinstance(what, Ask) else repr(what)
-        entry = Entry(self.tell(at, kind, row, number), at, kind, what)
+        entry = Entry(self.tell(at, kind, row, number), at, self._world.now, kind, what)
         self.by_webhook[row].append(entry)
         return entry
 
@@ -126,11 +130,12 @@ class Journal:
         outcome = None if attempt.outcome is None else int(attempt.outcome)
         seq = self.tell(at, kind, key, outcome)
         if not attempt.is_test:
-            self.by_delivery[key].append(Entry(seq, at, kind, attempt))
+            self.by_delivery[key].append(Entry(seq, at, self._world.now, kind, attempt))
 
     def everywhere(self, at: int, kind: str, what: Any = None) -> None:
         """Something happened to the relay as a whole."""
-        self.globals.append(Entry(self.tell(at, kind, repr(what)), at, kind, what))
+        seq = self.tell(at, kind, repr(what))
+        self.globals.append(Entry(seq, at, self._world.now, kind, what))
 
     def wrong(self, invariant: str, text: str) -> None:
         """An invariant doesn't hold."""

@@ -1,5 +1,6 @@
 """The daemon's rooms as it wires them, but for sockets: simulated clock, disk and transport."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from prynt_relay.config.settings import Api, Config, Delivery, Intake, Listen, Metrics
@@ -59,6 +60,7 @@ class SimRelay(Relay):
         self._journal = journal
         self._rule = rule
         self.pump: Pump | None = None
+        self.on_begin: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """As the daemon's, but for the lock and the sockets."""
@@ -102,7 +104,9 @@ class SimRelay(Relay):
         dispatcher.observe(self._settled)
         self.sampling._transport = cast(Sender, Samples(self._sim_sender))
         self.pump = Pump(self.acceptor)
-        dispatcher.start(list(self.registry), await self.store.earliest_due())
+        earliest = await self.store.earliest_due()
+        self.on_begin()
+        dispatcher.start(list(self.registry), earliest)
         self.changes.conversions.resume(await self.store.bulk_jobs())
         self.supervisor.start("heartbeat", self._beat())
         if self._plan.history_s is not None:

@@ -53,7 +53,7 @@ class Simulation:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
         self.world = World()
-        self.journal = Journal()
+        self.journal = Journal(self.world)
         self.rng = random.Random(f"{plan.seed} run")
         self.disk = Disk(folder, random.Random(f"{plan.seed} disk"))
         self.receivers = Receivers(self.world, self.journal, plan.seed, RUN_MS)
@@ -63,6 +63,7 @@ class Simulation:
         )
         self.publisher = Publisher(self, random.Random(f"{plan.seed} publisher"))
         self.operator = Operator(self, random.Random(f"{plan.seed} operator"))
+        self.rule.on_disabled = self.operator.noticed
         self.steps = 0
         self.up = False
         self.ending = False
@@ -84,10 +85,11 @@ class Simulation:
         self.relay = SimRelay(
             self.plan, self.disk, self.clock, self.sender, self.journal, self.rule
         )
+        self.relay.on_begin = self._begin
         self.spawn(self._start())
 
-    async def _start(self) -> None:
-        await self.relay.start()
+    def _begin(self) -> None:
+        """Everything is loaded, nothing is sent yet."""
         webhooks = list(self.relay.registry)
         for webhook in webhooks:
             if webhook.row not in self.journal.webhook_ids:
@@ -96,10 +98,14 @@ class Simulation:
             self.receivers.at(webhook.url).learn(webhook.secrets)
         at = self.clock.schedule_ms()
         self.rule.started(self.relay.registry)
-        self.limits.began(webhooks, at)
+        self.limits.began(webhooks)
         self.journal.everywhere(
             at, "boot", {webhook.row: webhook.enabled for webhook in webhooks}
         )
+
+    async def _start(self) -> None:
+        await self.relay.start()
+        webhooks = list(self.relay.registry)
         self.up = True
         assert self.relay.pump is not None
         self.connection = Connection(self.relay.acceptor, self.relay.pump)
@@ -158,7 +164,7 @@ class Simulation:
             if attempt.fate in ("flying", "ended") and not attempt.is_test:
                 attempt.fate = "cut"
                 self.journal.delivery(attempt, at, "cut")
-        self.limits.over(at)
+        self.limits.over()
         self.publisher.hung_up()
         self.operator.crashed()
         self.journal.everywhere(at, how)
@@ -245,7 +251,7 @@ class Simulation:
         self._stopped = False
         self.spawn(self._stop())
         self._run_until(lambda: self._stopped)
-        self.limits.over(self.clock.schedule_ms())
+        self.limits.over()
         self.loop.kill()
         self._bury()
         self.journal.everywhere(self.journal.at, "over")
@@ -336,6 +342,6 @@ def simulate(seed: int) -> Result:
         journal.crashes,
         simulation.steps,
     )
-    del simulation, journal
+    del simulation
     gc.collect()
     return result

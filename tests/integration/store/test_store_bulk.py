@@ -339,3 +339,17 @@ async def test_chunks_take_turns_with_live_traffic(tmp_path: Path) -> None:
         await asyncio.gather(*work)
     assert heard.commits == [1, 40, 1, 40, 1]
     assert order == ["a", "h", "b", "i", "c"]
+
+
+async def test_a_window_has_what_was_received_before_the_wall_was_set_back(tmp_path: Path) -> None:
+    """A retry of a window misses none of its events, whichever of them has the lowest number."""
+    clock = FakeClock()
+    async with opened(tmp_path, clock) as store:
+        webhook, revision = await add_webhook(store)
+        await store.append([append(webhook.row)])
+        clock.wall_offset_ms -= 3_600_000
+        await store.append([append(webhook.row)])
+        await settle_all(store, webhook.row, revision, FAILED)
+        job = await store.start_retry(webhook.row, clock.wall_ms() - 1000, {FAILED})
+        assert await store.count_retry(job) == 2
+        assert len(await run_retry(store, job)) == 2
