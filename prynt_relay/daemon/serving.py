@@ -1,7 +1,9 @@
 """The process around the relay: event loop, signals, systemd, exit codes."""
 
 import asyncio
+import contextlib
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -37,13 +39,14 @@ def serve(config: Config, *, reload: Reload | None = None) -> int:
     with `reload`.
     """
     logs.configure(config.log.level, config.log.format)
+    _take_all_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, reload))
 
 
 async def _serve(config: Config, reload: Reload | None) -> int:
     relay = Relay(config, intake_fd=sd_notify.listen_fd())
-    process = _Process(relay, reload)
+    process = Process(relay, reload)
     process.handle_signals()
     try:
         await relay.start()
@@ -65,8 +68,21 @@ async def _serve(config: Config, reload: Reload | None) -> int:
         webhooks=len(relay.registry),
     )
     sd_notify.ready(f"delivering to {len(relay.registry)} webhooks")
+    process.started()
     _quieten_collector()
     return await process.run()
+
+
+def _take_all_descriptors() -> None:
+    """Raise the limit on open files to what is allowed.
+
+    The usual 1,024 are the soft limit for programs that use select(2), which none of this does;
+    every publisher that stays connected takes one.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where "unlimited" isn't taken at its word (macOS) the limit stays as it is.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _quieten_collector() -> None:
@@ -79,21 +95,30 @@ def _quieten_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-class _Process:
-    """Waits for a reason to leave, and leaves in good order."""
+class Process:
+    """Answers signals, waits for a reason to leave, and leaves in good order."""
 
     def __init__(self, relay: Relay, reload: Reload | None) -> None:
         self._relay = relay
         self._reload = reload
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
+        self._is_started = False
+        self._reload_wanted = False
 
     def handle_signals(self) -> None:
+        """Let the process's signals come here, from before the relay starts."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._relay.supervisor.handle_loop_exception)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+            loop.add_signal_handler(number, self.asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self.asked_to_reload)
+
+    def started(self) -> None:
+        """The relay has started: make up for a reload that was asked for meanwhile."""
+        self._is_started = True
+        if self._reload_wanted:
+            self.asked_to_reload()
 
     async def run(self) -> int:
         """Return the exit code once everything is stopped."""
@@ -122,14 +147,22 @@ class _Process:
         _log.info("stopped", action="stopped")
         return code
 
-    def _asked_to_stop(self, number: signal.Signals) -> None:
+    def asked_to_stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Begin to leave; asked again, leave at once."""
         if self._stop.is_set():
             self._at_once.set()
         else:
             _log.info("asked to stop", action="signal", signal=signal.Signals(number).name)
             self._stop.set()
 
-    def _asked_to_reload(self) -> None:
+    def asked_to_reload(self) -> None:
+        """Read the configuration again; a wrong one changes nothing."""
+        if self._stop.is_set():
+            # READY=1 would take back what the service manager knows: that the daemon leaves.
+            return
+        if not self._is_started:
+            self._reload_wanted = True
+            return
         if self._reload is None:
             _log.warning("there is no configuration file to reload", action="reload_ignored")
             return
