@@ -9,6 +9,9 @@ from markupsafe import Markup, escape
 from prynt_relay.model.durations import format_duration
 from prynt_relay.model.timestamps import iso_ms
 
+MAX_PRETTY: Final = 1_000_000
+"""Characters: what is nested deep grows a hundredfold with its indentation."""
+
 NOTHING: Final = "\N{EN DASH}"
 """What stands for a figure that there isn't."""
 
@@ -165,16 +168,17 @@ def duration(seconds: float) -> str:
 
 
 def pretty(text: str) -> str | None:
-    """Return JSON indented and otherwise as it is written, None for what isn't JSON.
+    """Return JSON indented and otherwise as it is written; None for what isn't JSON or gets huge.
 
     Nothing is decoded into numbers or strings: 1.0 stays 1.0, and an escape stays an escape.
     """
     if not text.strip():
         return None
     try:
-        return msgspec.json.format(text.encode(), indent=2).decode()
+        shown = msgspec.json.format(text.encode(), indent=2).decode()
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+    return shown if len(shown) <= MAX_PRETTY else None
 
 
 def size(text: str) -> str:

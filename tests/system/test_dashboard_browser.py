@@ -200,6 +200,7 @@ def test_the_story_of_a_webhook(tmp_path: Path) -> None:
         assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_live_shows_attempts_as_they_end(tmp_path: Path) -> None:
     """Attempts appear at once; pausing keeps them back; a filter leaves out what isn't wanted."""
     with desk(tmp_path) as at:
@@ -317,6 +318,7 @@ def test_the_essential_pages_work_without_scripts(tmp_path: Path) -> None:
         assert at.watched.complaints == []
 
 
+@pytest.mark.slow
 def test_a_gap_in_the_stream_is_told(tmp_path: Path) -> None:
     """Where attempts are missing, Live says so, and how many."""
     with desk(tmp_path) as at:
@@ -338,6 +340,7 @@ def test_a_gap_in_the_stream_is_told(tmp_path: Path) -> None:
         assert at.watched.complaints == []
 
 
+@pytest.mark.slow
 def test_everything_is_within_reach_of_the_keyboard(tmp_path: Path) -> None:
     """Sign in, jump to the search, skip to the content, choose and send, all without a mouse."""
     with desk(tmp_path) as at:
