@@ -201,6 +201,7 @@ class Relay:
             store=self.store,
             transport=self.sender,
             event_types=self.event_types,
+            message_to=self.dispatcher.message_to,
         )
         self.acceptor = Acceptor(
             parser=EventParser(

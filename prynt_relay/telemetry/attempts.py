@@ -18,9 +18,12 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
 
     A success is logged at debug only, and costs one comparison where that is off. `webhook` is
     None where it was deleted while the attempt was under way. No URL (its host only), header,
-    body or secret is in the line.
+    body or secret is in the line. A message that carried several deliveries has one line, the
+    first delivery's, with their number.
     """
-    result = settlement.result
+    result, message = settlement.result, settlement.message
+    if message is not None and message.first_row != settlement.delivery_row:
+        return
     success = result.outcome is Outcome.SUCCESS
     if not enabled("debug" if success else "warning"):
         return
@@ -39,6 +42,7 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
         "error": result.error,
         "state": settlement.state.label,
         "next_attempt_at": iso_ms(next_ms) if next_ms is not None else None,
+        "deliveries": message.count if message is not None else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     if success:

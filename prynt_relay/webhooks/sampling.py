@@ -1,7 +1,8 @@
 """Sending a sample now, to see whether an endpoint works."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 import msgspec
@@ -45,11 +46,14 @@ class Sampling:
         store: SampleStore,
         transport: Transport,
         event_types: Sequence[str],
+        message_to: Callable[[Webhook], AbstractAsyncContextManager[None]],
     ) -> None:
+        """`message_to` is entered around each request: where messages are paced, it waits."""
         self._registry = registry
         self._store = store
         self._transport = transport
         self._event_types = event_types
+        self._message_to = message_to
         self._slots = asyncio.Semaphore(SAMPLES_AT_ONCE)
         self._under_way: set[asyncio.Task[int]] = set()
         self._closed = False
@@ -102,7 +106,8 @@ class Sampling:
             stored = appended.stored
             if stored is None:
                 raise RuntimeError("a sample without keys of its own was taken for a duplicate")
-            result = await self._transport.send(webhook, stored, webhook.format)
+            async with self._message_to(webhook):
+                result = await self._transport.send(webhook, stored, webhook.format)
             success = result.outcome is Outcome.SUCCESS
             settlement = Settlement(
                 delivery_row=appended.first_delivery_row,

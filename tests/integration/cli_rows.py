@@ -26,6 +26,7 @@ def webhook(number: int = 0, **more: Any) -> dict[str, Any]:
         "timeout": None,
         "retrySchedule": ["5m"],
         "filter": None,
+        "filterFailures": None,
         "secretRotatesAt": None,
         **more,
     }

@@ -38,6 +38,7 @@ class FakeApi:
         self.page_size = 250
         self.empty_pages = 0
         self.test_answer: Row | None = None
+        self.match_answer: list[Row] = []
         self.history: list[tuple[str, str, str]] = []  # (id, event, data) of the stream
         self.resumed_from: list[str | None] = []
         self.refuse_streams_with: tuple[int, str] | None = None
@@ -114,6 +115,8 @@ class FakeApi:
         add("DELETE", "/v1/webhooks/{id}", self._delete)
         add("POST", "/v1/webhooks/{id}/rotate-secret", self._rotate)
         add("POST", "/v1/webhooks/{id}/test", self._test)
+        add("POST", "/v1/webhooks/{id}/match", self._match)
+        add("POST", "/v1/match", self._match)
         add("POST", "/v1/webhooks/{id}/retry", self._retry)
         add("GET", "/v1/webhooks/{id}/deliveries", self._list_deliveries)
         add("GET", "/v1/deliveries", self._list_deliveries)
@@ -209,6 +212,11 @@ class FakeApi:
     async def _test(self, request: web.Request) -> web.Response:
         self._webhook(request)
         return web.json_response(self.test_answer)
+
+    async def _match(self, request: web.Request) -> web.Response:
+        if "id" in request.match_info:
+            self._webhook(request)
+        return web.json_response({"data": self.match_answer})
 
     def _matching(self, request: web.Request) -> list[Row]:
         wanted = {

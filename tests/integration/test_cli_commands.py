@@ -194,6 +194,25 @@ def test_inspect_shows_both_sides_of_every_attempt(api: FakeApi, prynt: Prynt) -
     assert "\x1b" not in as_json
 
 
+def test_inspect_names_the_message_that_carried_others_too(api: FakeApi, prynt: Prynt) -> None:
+    """A burst that went out as one message says so at each attempt that it stood for."""
+    message = {"deliveryId": "del_0000000000007", "count": 250}
+    api.deliveries = [delivery(attempts=[attempt(1, message=message), attempt(2, message=None)])]
+    out = prynt("webhooks", "inspect", DELIVERY).out
+    told = "in one message with 249 more, the first of them del_0000000000007"
+    assert out.count(told) == 1
+    assert out.index("Attempt 1") < out.index(told) < out.index("Attempt 2")
+
+
+def test_a_webhook_shows_how_its_filter_failed(api: FakeApi, prynt: Prynt) -> None:
+    """How often, when the last time, and why; nothing where it didn't."""
+    assert "Filter failures" not in prynt("webhooks", "get", HOOK).out
+    failures = {"count": 1200, "lastAt": "2026-02-14T11:45:22.341Z", "lastError": "abs() takes"}
+    api.webhooks = [webhook(filterFailures=failures)]
+    out = prynt("webhooks", "get", HOOK).out
+    assert "1,200 times, last at 2026-02-14T11:45:22.341Z: abs() takes" in out
+
+
 def test_inspect_tells_when_the_next_attempt_is_due(api: FakeApi, prynt: Prynt) -> None:
     """A failing delivery shows the exact moment; one that was never tried says so."""
     api.deliveries = [

@@ -103,33 +103,37 @@ def test_files_that_hold_no_events(
 
 
 def test_a_dry_run_shows_what_matches_among_recent_events(api: FakeApi, prynt: Prynt) -> None:
-    """By subscription and by the webhook's filter, or another one; nothing is sent."""
-    for number, (kind, suspect) in enumerate(
-        [("verdict.block", "91"), ("verdict.block", "7"), ("verdict.allow", "91"),
-         ("verdict.block", '"high"')]
-    ):  # fmt: skip
-        head = {
-            "eventId": f"evt_{number:013d}", "eventType": kind, "idempotencyKey": "k",
+    """As the daemon judges it, by the webhook's filter or another one; nothing is sent."""
+    reasons = [None, "the filter isn't true", "not subscribed to its type"]
+    api.match_answer = [
+        {
+            "eventId": f"evt_{number:013d}", "eventType": "verdict.block", "idempotencyKey": "k",
             "createdAt": "2026-02-14T11:45:22.341Z", "receivedAt": "2026-02-14T11:45:22.341Z",
-        }  # fmt: skip
-        api.events.append(head)
-        data = '{"scores":{"suspect":' + suspect + "}}"
-        api.raw_events[head["eventId"]] = json.dumps(head)[:-1] + ',"data":' + data + "}"
+            "matches": reason is None, "reason": reason,
+        }
+        for number, reason in enumerate(reasons)
+    ]  # fmt: skip
     api.webhooks = [webhook(filter="data.scores.suspect > `50`")]
     done = prynt("webhooks", "test", HOOK, "--dry-run", "--since", "24h")
     assert done.code == 0, done.err
     assert [line.split("  ")[-1].strip() for line in done.out.splitlines()[1:]] == [
         "delivered", "the filter isn't true", "not subscribed to its type",
-        "the filter isn't true",
     ]  # fmt: skip
-    assert "1 of these 4 events would be delivered. Nothing was sent." in done.err
+    assert "1 of these 3 events would be delivered. Nothing was sent." in done.err
     told = prynt("webhooks", "test", "--dry-run", "--filter", "max(data.scores)", "--json")
-    verdicts = json.loads(told.out)["data"]
-    assert [each["matches"] for each in verdicts] == [False] * 4
-    assert "the filter fails: " in verdicts[0]["reason"]
-    wider = prynt("webhooks", "test", HOOK, "--dry-run", "--filter", "", "--json")
-    assert [each["matches"] for each in json.loads(wider.out)["data"]] == [True, True, False, True]
-    assert {method for method, _, _ in api.requests} == {"GET"}
+    assert json.loads(told.out) == {"data": api.match_answer}
+    api.match_answer = []
+    wider = prynt(
+        "webhooks", "test", HOOK, "--dry-run", "--filter", "", "--event", "visitor.new",
+        "--limit", "7",
+    )  # fmt: skip
+    assert "No event is like that" in wider.err
+    path = f"/v1/webhooks/{HOOK}/match"
+    assert api.requests == [
+        ("POST", path, {"since": "24h", "limit": 20}),
+        ("POST", "/v1/match", {"filter": "max(data.scores)", "limit": 20}),
+        ("POST", path, {"filter": None, "eventType": "visitor.new", "limit": 7}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,12 +141,13 @@ def test_a_dry_run_shows_what_matches_among_recent_events(api: FakeApi, prynt: P
     [
         (("--dry-run",), "--dry-run wants a webhook"),
         (("--dry-run", HOOK, "--url", "http://a/"), "and no --url"),
-        (("--dry-run", "--filter", "data.["), "--filter: "),
+        (("--dry-run", "--filter", ""), "--dry-run wants a webhook"),
+        (("--dry-run", HOOK, "--limit", "251"), "251 is not in the range"),
         ((HOOK, "--filter", "a"), "go with --dry-run"),
     ],
 )
 def test_dry_runs_that_make_no_sense(args: tuple[str, ...], why: str, prynt: Prynt) -> None:
-    """Wrong usage is told before anything is asked; a filter's mistake with its place."""
+    """Wrong usage is told before anything is asked."""
     done = prynt("webhooks", "test", *args)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert why in done.err

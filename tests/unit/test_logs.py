@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prynt_relay.model import ids
-from prynt_relay.model.delivery import AttemptResult, Settlement
+from prynt_relay.model.delivery import AttemptResult, Message, Settlement
 from prynt_relay.model.event import StoredEvent
 from prynt_relay.model.states import DeliveryState, Outcome, Trigger
 from prynt_relay.model.webhook import Secrets, Webhook
@@ -463,6 +463,17 @@ EVENT = StoredEvent(
     idempotency_key="idk_000000000000",
     data=b'{"hidden": 1}',
 )
+
+
+def test_a_message_that_carried_many_deliveries_is_one_line(as_json: Stream) -> None:
+    """About the first of them, with how many they were."""
+    message = Message(42, 44, 3, EVENT.event_id, EVENT.event_type, b"{}")
+    for row in (42, 43, 44):
+        attempt_finished(
+            settlement(Outcome.HTTP_ERROR, delivery_row=row, message=message), WEBHOOK, EVENT
+        )
+    [line] = as_json.lines()
+    assert (line["delivery_id"], line["deliveries"]) == (ids.delivery_id(42), 3)
 
 
 def test_a_failed_attempt_is_one_wide_line_as_documented(as_json: Stream) -> None:

@@ -84,6 +84,15 @@ def _heading(terminal: Terminal, attempt: Mapping[str, Any]) -> None:
         outcome_cell(attempt["outcome"], response["status"] if response else None),
         f" after {milliseconds(attempt['durationMs'])}",
     )
+    message = attempt.get("message")
+    if message:
+        terminal.say(
+            Cell(
+                f"  in one message with {message['count'] - 1:,} more, "
+                f"the first of them {message['deliveryId']}",
+                "dim",
+            )
+        )
 
 
 def _because(attempt: Mapping[str, Any]) -> str:

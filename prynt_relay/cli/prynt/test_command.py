@@ -11,6 +11,7 @@ import click
 from prynt_relay.cli.prynt.api_client import path_of
 from prynt_relay.cli.prynt.attempt_view import show_exchange
 from prynt_relay.cli.prynt.direct_test import check_url, sample_request, send_sample
+from prynt_relay.cli.prynt.dry_run import dry_run as show_dry_run
 from prynt_relay.cli.prynt.identifiers import EVENT_TYPE, WEBHOOK
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
@@ -58,7 +59,7 @@ _DEFAULT_TYPE = "identification.complete"
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 250),
     default=20,
     show_default=True,
     metavar="N",
@@ -84,9 +85,9 @@ def test(
     was 2xx.
     """
     if dry_run:
-        if url is not None or secret is not None or (webhook is None and expression is None):
+        if url is not None or secret is not None or (webhook is None and not expression):
             raise click.UsageError("--dry-run wants a webhook, a --filter, or both, and no --url")
-        _dry_run(session, webhook, expression, event_type, since, limit)
+        show_dry_run(session, webhook, expression, event_type, since, limit)
         return 0
     if expression is not None or since is not None:
         raise click.UsageError("--filter and --since go with --dry-run")
@@ -106,13 +107,6 @@ def test(
     else:
         _show(session, attempt, verbose=verbose)
     return 0 if attempt["outcome"] == "success" else 1
-
-
-def _dry_run(session: Session, *args: Any) -> None:
-    # Filters bring a library that no other command needs.
-    from prynt_relay.cli.prynt.dry_run import dry_run  # noqa: PLC0415 - heavy, and only here
-
-    dry_run(session, *args)
 
 
 def _direct(session: Session, url: str, event_type: str, secret: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _LABELS: Final = {
     "description": "Description",
     "events": "Events",
     "filter": "Filter",
+    "filterFailures": "Filter failures",
     "format": "Format",
     "signatures": "Signatures",
     "timeout": "Timeout",
@@ -88,6 +89,9 @@ def show_secret(terminal: Terminal, secret: str) -> None:
 def _plain(name: str, value: Any) -> str:
     if name == "retrySchedule":
         return ", ".join(map(str, value)) if value else "none"
+    if name == "filterFailures":
+        times = "once" if value["count"] == 1 else f"{value['count']:,} times, last"
+        return f"{times} at {value['lastAt']}: {value['lastError']}"
     if name == "auth":
         return f"{value['type']}, as {value['username']}"
     if isinstance(value, Mapping):
