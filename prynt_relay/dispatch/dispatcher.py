@@ -62,6 +62,8 @@ class Dispatcher:
         self._timer_ms = NEVER
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = Settling(store, on_disk=self._settled)
+        # Set while the disk takes nothing.
+        self._refused = asyncio.Event()
         self._attempts = Attempts(
             clock=clock,
             store=store,
@@ -112,11 +114,21 @@ class Dispatcher:
             await asyncio.gather(*pending, return_exceptions=True)
         else:
             pending = set()
-        with contextlib.suppress(TimeoutError):
-            # With the disk full the results can't be recorded: those attempts are made again.
-            async with asyncio.timeout(None if self._store.available else 0):
-                await self._settling.idle()
+        await self._recorded()
         return len(pending)
+
+    async def _recorded(self) -> None:
+        """Return when every result is on disk, or when the disk takes nothing.
+
+        In that case the results are lost with us and those attempts are made again.
+        """
+        if not self._store.available:
+            self._refused.set()
+        idle = asyncio.ensure_future(self._settling.idle())
+        refused = asyncio.ensure_future(self._refused.wait())
+        await asyncio.wait((idle, refused), return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        refused.cancel()
 
     @contextlib.asynccontextmanager
     async def message_to(self, webhook: Webhook) -> AsyncIterator[None]:
@@ -187,12 +199,6 @@ class Dispatcher:
             self._pager.watch(turn.lane)
             self._pager.ask(turn.lane)
 
-    def hold_back(self, row: int) -> None:
-        """Send nothing to a webhook until `webhook_changed`: its deliveries are being converted."""
-        turn = self._turns.get(row)
-        if turn is not None:
-            self._pause(turn)
-
     def reconfigure(
         self,
         *,
@@ -211,6 +217,10 @@ class Dispatcher:
 
     def storage_changed(self) -> None:
         """The store became available or unavailable."""
+        if self._store.available:
+            self._refused.clear()
+        else:
+            self._refused.set()
         self._pump()
 
     async def bulk_room(self, webhook_row: int) -> None:
