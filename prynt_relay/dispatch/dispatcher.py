@@ -15,7 +15,7 @@ from prynt_relay.dispatch.doors import (
     SettledObserver,
     WebhookSource,
 )
-from prynt_relay.dispatch.lane import BULK_ROWS, NEVER, Lane, Memory
+from prynt_relay.dispatch.lane import BULK_ROWS, NEVER, PAGE_ROWS, Lane, Memory
 from prynt_relay.dispatch.pace import PACED, Pace
 from prynt_relay.dispatch.pager import Pager
 from prynt_relay.dispatch.settling import Batch, Settling
@@ -26,6 +26,10 @@ from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.schedule.disable import DisablePolicy
 from prynt_relay.schedule.wheel import TimerWheel
+
+STARTS_PER_TURN: Final = 64
+"""Attempts begun before the loop gets its turn again: hundreds of new connections, opened in one
+breath, would hold everything else up for a tenth of a second."""
 
 BULK_PAUSE_S: Final = 0.05
 """How long bulk work waits before it looks again whether there is room for more."""
@@ -80,7 +84,7 @@ class Dispatcher:
             on_freed=self._pump,
         )
         self._most_unsettled = 4 * concurrency
-        self._running = False
+        self._running = self._pumping = False
         self._ticked_at = clock.monotonic()
 
     # --- life
@@ -305,6 +309,7 @@ class Dispatcher:
         added = lane.finish_page(page, now_ms)
         if turn is None or turn.lane is not lane:
             return
+        turn.deep = len(page) == PAGE_ROWS
         for delivery in added:
             if (delivery.due_ms, delivery.row) <= lane.mark:
                 self._admit(turn, delivery, now_ms)
@@ -350,17 +355,32 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Start attempts while there are slots and something to send."""
+        started = 0
         while (
             self._running
             and self._store.available
             and self._settling.waiting + self._slots.taken < self._most_unsettled
         ):
+            if started == STARTS_PER_TURN:
+                self._pump_later()
+                return
+            started += 1
             work = self._next()
             if work is None:
                 return
             task = asyncio.get_running_loop().create_task(self._work(*work))
             self._tasks.add(task)
             task.add_done_callback(self._worker_done)
+
+    def _pump_later(self) -> None:
+        """Go on once the loop has had its turn."""
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._pumping = False
+        self._pump()
 
     def _next(self) -> tuple[Turn, DueDelivery] | None:
         """Take a slot and a delivery for it."""

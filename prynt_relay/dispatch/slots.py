@@ -2,10 +2,12 @@
 
 A slot is one request in flight. Three things share them out:
 
-* **Turns.** Webhooks with something to send stand in two lines. One that had nothing to send a
-  moment ago joins the first line, which is served first, one delivery each; after its turn it
-  goes to the back of the second. So a quiet webhook never waits behind busy ones, and busy ones
-  take turns (the idea of fq_codel's sparse flows).
+* **Turns.** Webhooks with something to send stand in three lines. One that had nothing to send a
+  moment ago joins the first line, which is served first, one delivery each (the idea of fq_codel's
+  sparse flows). Proven ones with no more than a burst waiting stand in the second, all others in
+  the third, which gets a turn after three of the second's. So a quiet webhook never waits behind
+  busy ones, one that keeps up isn't held to the share of those that work off a backlog, and nobody
+  starves: whoever can't keep up soon has more than a burst waiting.
 * **Allowance.** How many slots one webhook may hold at a time: 1 until it answered, then growing
   with every success up to `per_webhook`, cut by failures. A webhook that comes back after an
   outage is opened up step by step.
@@ -26,6 +28,13 @@ SLOW_S: Final = 1.0
 PROVEN_ALLOWANCE: Final = 8.0
 """Where a webhook starts that was proven before a restart; up to here it opens up one by one."""
 
+BURST: Final = 64
+"""Deliveries that a proven webhook may have waiting and be served before those with a backlog: what
+a busy one gathers while a commit takes its time. Past it, it takes turns with them."""
+
+SECOND_TURNS: Final = 3
+"""Turns of the second line in a row while somebody stands in the third."""
+
 _AVERAGE_WEIGHT: Final = 0.3
 
 
@@ -40,11 +49,13 @@ class Standing(enum.IntEnum):
 class Turn:
     """One webhook's place in the lines, and the slots that it holds."""
 
-    __slots__ = ("allowance", "held", "lane", "line", "slot_s", "standing")
+    __slots__ = ("allowance", "deep", "held", "lane", "line", "slot_s", "standing")
 
     def __init__(self, lane: Lane, *, standing: Standing) -> None:
         self.lane = lane
         self.held = 0
+        # More of it is due in the database than is in memory: what waits here says little.
+        self.deep = False
         self.standing = standing
         self.allowance = PROVEN_ALLOWANCE if standing is Standing.PROVEN else 1.0
         self.slot_s: float | None = None
@@ -78,6 +89,8 @@ class Slots:
         self.resize(total, per_webhook)
         self._first: deque[Turn] = deque()
         self._second: deque[Turn] = deque()
+        self._third: deque[Turn] = deque()
+        self._second_turns = 0
         # Nobody is ever in it: a turn that "stands" here gets no slot until it has rested.
         self._resting: deque[Turn] = deque()
         # Bounded, like the lines, by the number of webhooks: each stands in one place at most.
@@ -98,9 +111,12 @@ class Slots:
         """A webhook got something to send; harmless if it stands in a line already."""
         if turn.line is None:
             # One that had nothing waiting and holds little keeps up with its events: go first.
-            quiet = turn.lane.waiting <= 1 and turn.held < PROVEN_ALLOWANCE
-            turn.line = self._first if quiet else self._second
-            turn.line.append(turn)
+            quiet = turn.lane.waiting <= 1 and turn.held < PROVEN_ALLOWANCE and not turn.deep
+            if quiet:
+                turn.line = self._first
+                turn.line.append(turn)
+            else:
+                self._queue(turn)
 
     def leave(self, turn: Turn) -> None:
         """A webhook was disabled or deleted; a rest goes on, should it be enabled meanwhile."""
@@ -131,7 +147,7 @@ class Slots:
         if self.taken >= self.total:
             return None
         while True:
-            line = self._first or self._second
+            line = self._first or self._second_or_third()
             if not line:
                 if self._unpark():
                     # Who was let out before had no use for the slot: it is the next one's.
@@ -150,9 +166,21 @@ class Slots:
             self.taken += 1
             self._taken_by[turn.standing] += 1
             if turn.lane.waiting > 1:
-                turn.line = self._second
-                self._second.append(turn)
+                self._queue(turn)
             return turn
+
+    def _queue(self, turn: Turn) -> None:
+        """Put a webhook at the back of the second line or the third."""
+        short = turn.standing is Standing.PROVEN and not turn.deep and turn.lane.waiting <= BURST
+        turn.line = self._second if short else self._third
+        turn.line.append(turn)
+
+    def _second_or_third(self) -> deque[Turn]:
+        if self._second and (self._second_turns < SECOND_TURNS or not self._third):
+            self._second_turns += 1
+            return self._second
+        self._second_turns = 0
+        return self._third
 
     def unused(self, turn: Turn) -> None:
         """Give back a slot for which there was nothing to send after all."""
@@ -172,8 +200,7 @@ class Slots:
         # Those that waited come before the one that just had its turn.
         self._unpark()
         if turn.lane.waiting and turn.line is None:
-            turn.line = self._second
-            self._second.append(turn)
+            self._queue(turn)
         return changed
 
     def _release(self, turn: Turn) -> None:
@@ -194,8 +221,6 @@ class Slots:
         found = False
         for parked in self._parked.values():
             if parked and self._admits(parked[0]):
-                turn = parked.popleft()
-                turn.line = self._second
-                self._second.append(turn)
+                self._queue(parked.popleft())
                 found = True
         return found

@@ -4,6 +4,7 @@ Two connectors: one keeps connections alive for reuse, the other never reuses. N
 of its own, since dispatch bounds the attempts in flight, and each attempt holds one connection.
 """
 
+import asyncio
 import functools
 import socket
 import ssl
@@ -113,6 +114,7 @@ class Pool:
     """Where exchanges get their connections; made in the running loop."""
 
     def __init__(self, policy: AddressPolicy, resolver: Resolver, context: ssl.SSLContext) -> None:
+        self.loop = asyncio.get_running_loop()
         self._reusing, self._fresh = (
             _GuardedConnector(policy=policy, resolver=resolver, context=context, reuse=reuse)
             for reuse in (True, False)

@@ -40,13 +40,38 @@ class Exchange:
         """Whether there is (or was) a connection to the receiver."""
         return self._protocol is not None
 
-    async def respond(self, data: bytes) -> None:
-        """Send the request and wait for the response's headers.
+    async def respond(self, data: bytes, deadline: float) -> None:
+        """Send the request and wait for the response's headers, up to `deadline` in loop time.
 
         A connection that was kept alive may turn out to have been closed by the receiver just as
         we sent. If it dies before a single byte of a response, the request is sent once more on a
-        fresh one. Raises what aiohttp and the resolver raise.
+        fresh one. Raises what aiohttp and the resolver raise, TimeoutError at the deadline.
         """
+        # What `asyncio.timeout_at` does, without its two coroutines: 2 µs of every delivery.
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        cancelling = task.cancelling()
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        timer = self._pool.loop.call_at(deadline, expire)
+        try:
+            await self._respond(data)
+        except BaseException as error:
+            if (
+                expired
+                and task.uncancel() <= cancelling
+                and isinstance(error, asyncio.CancelledError)
+            ):
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+
+    async def _respond(self, data: bytes) -> None:
         connection = await self._pool.connect(self._request)
         reused = cast(ResponseProtocol, connection.protocol).exchanges > 0
         try:

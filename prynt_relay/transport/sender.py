@@ -116,8 +116,7 @@ class Sender:
             request = self._request(endpoint, webhook, event, format, attempt, body)
             exchange = Exchange(self._pool, endpoint.connect_request)
             try:
-                async with asyncio.timeout_at(attempt.deadline):
-                    await exchange.respond(request)
+                await exchange.respond(request, attempt.deadline)
                 return await self._answered(attempt, exchange)
             finally:
                 exchange.end()

@@ -153,3 +153,41 @@ def test_a_parked_webhook_that_needs_no_slot_passes_it_on() -> None:
     slots.give_back(first, success=False, slot_s=10.0)
     # The first may hold one slot only by now, and has it.
     assert take(slots) is second
+
+
+def test_one_that_keeps_up_is_not_held_to_the_share_of_backlogs() -> None:
+    """A burst that gathered while nothing could be sent goes before a hundred backlogs."""
+    slots = Slots(512, 64)
+    for row in range(100):
+        slots.join(turn_with(1000, row=row))
+    burst = turn_with(40, row=1000)
+    burst.allowance = 64.0
+    slots.join(burst)
+    taken = [take(slots) for _ in range(60)]
+    assert taken.count(burst) == 40
+
+
+def test_backlogs_get_every_fourth_turn_beside_bursts() -> None:
+    """However many webhooks have a burst waiting, those with a backlog go on."""
+    slots = Slots(512, 64)
+    bursts = [turn_with(50, row=row) for row in range(8)]
+    for turn in bursts:
+        turn.allowance = 64.0
+        slots.join(turn)
+    backlog = turn_with(1000, row=1000)
+    backlog.allowance = 64.0
+    slots.join(backlog)
+    taken = [take(slots) for _ in range(80)]
+    assert taken.count(backlog) == 20
+    assert {taken.count(turn) for turn in bursts} <= {7, 8}
+
+
+def test_a_page_of_a_long_backlog_is_no_burst() -> None:
+    """What is in memory of a backlog in the database doesn't make its webhook one that keeps up."""
+    slots = Slots(512, 64)
+    deep, short = turn_with(40, row=1), turn_with(40, row=2)
+    deep.deep = True
+    for turn in (deep, short):
+        turn.allowance = 64.0
+        slots.join(turn)
+    assert [take(slots) for _ in range(8)].count(deep) == 2
