@@ -21,7 +21,10 @@ def test_with_a_million_deliveries_every_page_is_quick(tmp_path: Path) -> None:
 
 
 def test_a_page_left_on_live_costs_next_to_nothing(tmp_path: Path) -> None:
-    """At 500 attempts a second: under 5 % of a core, and no growing memory in the browser."""
-    share, grown_mb = measure_live(tmp_path, 600, 500)
+    """At 500 attempts a second: under 5 % of a core, and no growing memory in the browser.
+
+    The benchmark does the same for ten minutes: `python -m tests.bench.dashboard --deliveries 0`.
+    """
+    share, grown_mb = measure_live(tmp_path, 120, 500)
     assert share < LIVE_SHARE
     assert grown_mb < HEAP_MB
