@@ -51,8 +51,14 @@ async def match_events(request: web.Request) -> web.Response:
 async def _match(
     request: web.Request, body: EventsToMatch, expression: str | None, webhook: Webhook | None
 ) -> web.Response:
-    deps = request.app[DEPS]
     read_query(request, ())
+    return answer(JudgedEventList(data=await judge(request.app[DEPS], body, expression, webhook)))
+
+
+async def judge(
+    deps: Deps, body: EventsToMatch, expression: str | None, webhook: Webhook | None
+) -> list[JudgedEvent]:
+    """Return the newest events with what the filter makes of each; raises InvalidFieldError."""
     chosen = compile_filter(expression) if expression else None
     limit = int(body.limit)
     if limit != body.limit or not 1 <= limit <= MAX_LIMIT:
@@ -61,7 +67,7 @@ async def _match(
     judged: list[JudgedEvent] = []
     for start in range(0, len(rows), READ_AT_ONCE):
         judged += await _judged(deps, rows[start : start + READ_AT_ONCE], chosen, webhook)
-    return answer(JudgedEventList(data=judged))
+    return judged
 
 
 async def _newest(deps: Deps, body: EventsToMatch, limit: int) -> list[EventRow]:

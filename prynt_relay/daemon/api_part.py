@@ -97,7 +97,6 @@ def _settings(relay: "Relay") -> Settings:
         check_url=EndpointRules(
             allow_http=egress.allow_http, allow_addresses=egress.allow_addresses
         ).check_url,
-        check_filter=relay.filters.check,
         timeout_s=lambda: relay.config.delivery.timeout_s,
         retry_schedule_s=lambda: relay.config.delivery.retry_schedule_s,
         disable_after_s=lambda: relay.config.delivery.disable_after_s,

@@ -24,6 +24,14 @@ class Trouble(msgspec.Struct, frozen=True):
     disables_at_ms: int | None
 
 
+class BrokenFilter(msgspec.Struct, frozen=True):
+    """A webhook whose filter fails on events, which it therefore doesn't get."""
+
+    webhook: Webhook
+    count: int
+    last_error: str
+
+
 class Attention(msgspec.Struct, frozen=True):
     """Everything there is."""
 
@@ -31,6 +39,7 @@ class Attention(msgspec.Struct, frozen=True):
     late_s: float | None
     disabled: list[Trouble]
     failing: list[Trouble]
+    filters: list[BrokenFilter]
     refused: dict[str, int]
     more: int
     """Webhooks that aren't listed."""
@@ -43,6 +52,7 @@ class Attention(msgspec.Struct, frozen=True):
             + (self.late_s is not None)
             + len(self.disabled)
             + len(self.failing)
+            + len(self.filters)
             + bool(self.refused)
             + self.more
         )
@@ -70,13 +80,16 @@ def disables_at_ms(deps: Deps, site: Site, webhook: Webhook) -> int | None:
 
 def look_around(deps: Deps, site: Site, backlog: BacklogView) -> Attention:
     """Return what needs attention now."""
-    disabled, failing = [], []
+    disabled, failing, filters = [], [], []
     for webhook in deps.registry:
         health = health_of(webhook)
         if health == "disabled_failing":
             disabled.append(Trouble(webhook, None))
         elif health == "failing":
             failing.append(Trouble(webhook, disables_at_ms(deps, site, webhook)))
+        failures = None if webhook.filter is None else deps.filter_failures(webhook.row)
+        if failures is not None:
+            filters.append(BrokenFilter(webhook, failures.count, failures.last_error))
     disabled.sort(key=lambda each: -(each.webhook.disabled_at_ms or 0))
     failing.sort(key=lambda each: each.disables_at_ms or 0)
     late_s = backlog.oldest_due_seconds
@@ -85,6 +98,7 @@ def look_around(deps: Deps, site: Site, backlog: BacklogView) -> Attention:
         late_s=late_s if late_s > LATE_S else None,
         disabled=disabled[:SHOWN],
         failing=failing[:SHOWN],
+        filters=filters[:SHOWN],
         refused=site.refusals.last_hour(),
-        more=max(len(disabled) - SHOWN, 0) + max(len(failing) - SHOWN, 0),
+        more=sum(max(len(each) - SHOWN, 0) for each in (disabled, failing, filters)),
     )

@@ -22,13 +22,12 @@ HERE: Final = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What pages say of the configuration; `check_url` and `check_filter` are the API's rules.
+    """What pages say of the configuration; `check_url` is the API's rule.
 
-    Both raise InvalidFieldError.
+    It raises InvalidFieldError.
     """
 
     check_url: Callable[[str], object]
-    check_filter: Callable[[str], object]
     timeout_s: Callable[[], float]
     retry_schedule_s: Callable[[], Sequence[float]]
     disable_after_s: Callable[[], float]

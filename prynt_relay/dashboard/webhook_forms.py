@@ -10,7 +10,8 @@ from multidict import MultiDict
 
 from prynt_relay.api.bodies import decode
 from prynt_relay.api.deps import DEPS, Deps
-from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook
+from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook, MatchEvents
+from prynt_relay.api.match_handlers import judge
 from prynt_relay.api.problems import ProblemError
 from prynt_relay.dashboard import guard, words
 from prynt_relay.dashboard.site import SESSION, SITE
@@ -18,6 +19,9 @@ from prynt_relay.dashboard.webhook_pages import describe, webhook_of
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model.durations import format_duration
 from prynt_relay.model.webhook import Webhook
+
+TRIED_EVENTS: Final = 50
+"""How many events a filter is tried on as it is typed."""
 
 EMPTY_HEADERS: Final = 2
 MAX_HEADER_ROWS: Final = 40
@@ -198,22 +202,33 @@ async def edit(request: web.Request) -> web.Response:
 async def check_url(request: web.Request) -> web.Response:
     """POST /check/url: what the API would say of a URL. A POST, since URLs can be secrets."""
     url = (await guard.form_field(request, "url")).strip()
-    return _verdict(request, "url", url)
+    try:
+        request.app[SITE].settings.check_url(url)
+    except InvalidFieldError as error:
+        return _refused(error)
+    return web.json_response({"ok": True, "message": "This URL can be used."})
 
 
 async def check_filter(request: web.Request) -> web.Response:
-    """POST /check/filter: what the API would say of a filter."""
-    return _verdict(request, "filter", (await guard.form_field(request, "filter")).strip())
-
-
-def _verdict(request: web.Request, field: str, value: str) -> web.Response:
-    settings = request.app[SITE].settings
-    check = settings.check_url if field == "url" else settings.check_filter
+    """POST /check/filter: what the API would say of a filter, and what it makes of events."""
+    expression = (await guard.form_field(request, "filter")).strip()
+    tried = MatchEvents(filter=expression, limit=TRIED_EVENTS)
     try:
-        check(value)
+        judged = await judge(request.app[DEPS], tried, expression, None)
     except InvalidFieldError as error:
-        return web.json_response({"ok": False, "message": words.mistake(error.field, error.reason)})
-    return web.json_response({"ok": True, "message": ""})
+        return _refused(error)
+    if not judged:
+        return web.json_response({"ok": True, "message": "This is a valid filter."})
+    passed = sum(each.matches for each in judged)
+    message = f"Of the latest {words.plural(len(judged), 'event')} it lets {passed} through."
+    failed = [each for each in judged if (each.reason or "").startswith("the filter fails")]
+    if failed:
+        message += f" On {words.number(len(failed))} {failed[0].reason}"
+    return web.json_response({"ok": not failed, "message": message})
+
+
+def _refused(error: InvalidFieldError) -> web.Response:
+    return web.json_response({"ok": False, "message": words.mistake(error.field, error.reason)})
 
 
 async def form_fields(request: web.Request) -> MultiDict[str]:

@@ -104,7 +104,7 @@ async def _lines(request: web.Request, webhooks: list[Webhook]) -> list[Line]:
     backlogs = [await deps.upkeep.backlog(each.row) for each in webhooks]
     return [
         Line(
-            presenters.webhook_fields(webhook, now_ms),
+            presenters.webhook_fields(webhook, now_ms, deps.filter_failures(webhook.row)),
             health_of(webhook),
             disables_at_ms(deps, site, webhook),
             presenters.backlog(backlog, schedule_ms),
@@ -145,7 +145,9 @@ def describe(request: web.Request, webhook: Webhook) -> dict[str, Any]:
     """Return what every page about one webhook shows of it."""
     deps, site = request.app[DEPS], request.app[SITE]
     return {
-        "webhook": presenters.webhook_fields(webhook, deps.clock.wall_ms()),
+        "webhook": presenters.webhook_fields(
+            webhook, deps.clock.wall_ms(), deps.filter_failures(webhook.row)
+        ),
         "health": health_of(webhook),
         "disables_at_ms": disables_at_ms(deps, site, webhook),
         "failures": webhook.health.failures,

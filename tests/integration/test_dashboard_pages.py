@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from prynt_relay.config.settings import Egress
 from prynt_relay.dashboard import words
@@ -19,6 +20,7 @@ from prynt_relay.dashboard.refusals import SAMPLES, Refusals
 from prynt_relay.dashboard.snippets import snippets
 from prynt_relay.model import ids
 from prynt_relay.model.states import DeliveryState, SignatureScheme
+from prynt_relay.model.timestamps import iso_ms
 from prynt_relay.model.webhook_input import WebhookInput
 from prynt_relay.store.history_retry import count_window
 from tests.clock import FakeClock
@@ -160,10 +162,41 @@ async def test_a_url_is_judged_as_it_is_typed_by_the_rules_of_the_api(tmp_path: 
             made = await browser.post("/webhooks/new", {"url": url, "which": "all"})
             refused = made.status == 422 and "The URL" in made.text
             assert said["ok"] is not refused, url
-            assert said["ok"] or words.escape(said["message"]) in made.text
+            assert said["ok"] or escape(said["message"]) in made.text
         said = json.loads((await browser.post("/check/filter", {"filter": "a."})).body)
         assert said["ok"] is False
         assert (await browser.post("/check/url", {"url": "x"}, token=False)).status == 403
+
+
+async def test_a_filter_is_tried_on_the_latest_events_as_it_is_typed(tmp_path: Path) -> None:
+    """The check says how many of the latest events a filter would let through."""
+    async with browsing(tmp_path) as browser:
+
+        async def said(expression: str) -> dict[str, object]:
+            answer = await browser.post("/check/filter", {"filter": expression})
+            found: dict[str, object] = json.loads(answer.body)
+            return found
+
+        assert await said("data.score") == {"ok": True, "message": "This is a valid filter."}
+        for score in (10, 60, 90):
+            await _event(browser, score=score)
+        assert await said("data.score > `50`") == {
+            "ok": True,
+            "message": "Of the latest 3 events it lets 2 through.",
+        }
+        broken = await said("abs(data.name)")
+        assert broken["ok"] is False
+        assert "On 3 the filter fails" in str(broken["message"])
+
+
+async def test_a_filter_that_fails_needs_attention(tmp_path: Path) -> None:
+    """Events that a filter failed on are told on the overview, in the list and at the webhook."""
+    async with Receiver() as receiver, browsing(tmp_path) as browser:
+        webhook, _ = await subscribe(browser.relay, receiver, filter="abs(data.name) > `1`")
+        await _event(browser, name="bob")
+        assert "has a filter that fails" in (await browser.get("/")).text
+        assert "filter fails" in (await browser.get("/webhooks")).text
+        assert "It failed on 1 event" in (await browser.get(f"/webhooks/{webhook.id}")).text
 
 
 async def test_failing_and_disabled_webhooks_are_what_needs_attention(tmp_path: Path) -> None:
@@ -186,10 +219,10 @@ async def test_failing_and_disabled_webhooks_are_what_needs_attention(tmp_path: 
         since, until = re.findall(r'<li class="warn">.*?</li>', page.text, re.DOTALL)[0].split(
             "it will be disabled"
         )
-        assert words.iso_ms(failing.health.failing_since_ms) in since
+        assert iso_ms(failing.health.failing_since_ms) in since
         (moment,) = re.findall(r'datetime="([^"]+)"', until)
-        due = words.iso_ms(failing.health.failing_since_ms + 86_400_000)
-        assert moment[:16] in {due[:16], words.iso_ms(int(time.time() * 1000) + 86_400_000)[:16]}
+        due = iso_ms(failing.health.failing_since_ms + 86_400_000)
+        assert moment[:16] in {due[:16], iso_ms(int(time.time() * 1000) + 86_400_000)[:16]}
         listed = await browser.get("/webhooks?health=failing")
         assert "Shop" in listed.text
         assert "Shop" not in (await browser.get("/webhooks?health=healthy")).text

@@ -127,7 +127,7 @@
         });
         if (!response.ok || number !== asked) return;
         const found = await response.json();
-        verdict.textContent = found.ok ? (input.name === "url" ? "This URL can be used." : "This is a valid filter.") : found.message;
+        verdict.textContent = found.message;
         verdict.classList.toggle("bad", !found.ok);
         if (found.ok) input.removeAttribute("aria-invalid"); else input.setAttribute("aria-invalid", "true");
       } catch { /* the form itself is checked when it is sent */ }
