@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from prynt_relay.clock import Clock
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.mail import DueMail, OutboxMail
@@ -18,6 +20,9 @@ from prynt_relay.store.transaction import CallJob
 from prynt_relay.store.writer import Writer
 
 T = TypeVar("T")
+
+Template = Callable[[Webhook], str]
+"""How a webhook's requests look, as text that the delivery log keeps (`transport.describe`)."""
 
 CHUNK_ROWS: Final = 500
 """Rows that one chunk of bulk work changes: some 5 ms on the writer."""
@@ -70,29 +75,39 @@ class WebhookDoor(Door):
         return await self.read(self._opened.webhooks.read_all)
 
     def add_webhook(
-        self, new: NewWebhook, outbox: Sequence[OutboxMail] = ()
+        self,
+        new: NewWebhook,
+        outbox: Sequence[OutboxMail] = (),
+        *,
+        template: Template | None = None,
     ) -> asyncio.Future[Webhook]:
-        """Insert a webhook."""
+        """Insert a webhook, with the revision that `template` gives it, all or nothing."""
         now_ms = self._clock.wall_ms()
 
         def add(raw: sqlite3.Connection) -> Webhook:
             self._mail(raw, outbox, now_ms)
-            return self._opened.webhooks.add(raw, new, now_ms)
+            return self._pictured(raw, self._opened.webhooks.add(raw, new, now_ms), template)
 
         return self._call(add, after_fanouts=True)
 
     def update_webhook(
-        self, row: int, *, outbox: Sequence[OutboxMail] = (), **changes: Any
+        self,
+        row: int,
+        *,
+        outbox: Sequence[OutboxMail] = (),
+        template: Template | None = None,
+        **changes: Any,
     ) -> asyncio.Future[Webhook]:
-        """Replace fields of a webhook, by their names in `Webhook`.
+        """Replace fields of a webhook, by their names in `Webhook`, all or nothing.
 
-        Disabling it notes that its scheduled deliveries are to be held (`bulk_jobs`), enabling it
-        ends that. Raises (the future does) NotFoundError.
+        `template` gives it a new revision. Disabling it notes that its scheduled deliveries are to
+        be held (`bulk_jobs`), enabling it ends that. Raises (the future does) NotFoundError.
         """
         now_ms = self._clock.wall_ms()
 
         def update(raw: sqlite3.Connection) -> Webhook:
             webhook = self._opened.webhooks.update(raw, row, changes, now_ms)
+            webhook = self._pictured(raw, webhook, template)
             if changes.get("enabled") is False:
                 bulk.add_job(raw, "hold", row, now_ms)
             elif changes.get("enabled") is True:
@@ -121,6 +136,14 @@ class WebhookDoor(Door):
         return self._call(
             lambda raw: self._opened.webhooks.set_revision(raw, webhook_row, template)
         )
+
+    def _pictured(
+        self, raw: sqlite3.Connection, webhook: Webhook, template: Template | None
+    ) -> Webhook:
+        if template is None:
+            return webhook
+        revision_row = self._opened.webhooks.set_revision(raw, webhook.row, template(webhook))
+        return msgspec.structs.replace(webhook, revision_row=revision_row)
 
     @staticmethod
     def _mail(raw: sqlite3.Connection, mails: Sequence[OutboxMail], now_ms: int) -> None:

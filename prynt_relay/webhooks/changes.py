@@ -79,6 +79,7 @@ class Changes:
         self._locks: dict[int, asyncio.Lock] = {}
         # What `failing` writes, by webhook: each is warned about and disabled once at a time.
         self._tasks: dict[asyncio.Task[None], int] = {}
+        self._leaving = asyncio.Event()
 
     # --- what people ask for
 
@@ -94,8 +95,9 @@ class Changes:
         now_ms = self._clock.wall_ms()
         if not fields["enabled"]:
             fields |= {"disabled_reason": DisabledReason.MANUAL, "disabled_at_ms": now_ms}
-        webhook = await self._store.add_webhook(NewWebhook(secrets=Secrets(secret), **fields))
-        webhook = await self._with_revision(webhook)
+        webhook = await self._store.add_webhook(
+            NewWebhook(secrets=Secrets(secret), **fields), template=self._transport.template
+        )
         self._in_force(webhook)
         _log.info("webhook created", action="webhook_created", webhook_id=webhook.id)
         return webhook, secret
@@ -118,19 +120,13 @@ class Changes:
             elif enabled is True:
                 await self._written(webhook.row)
                 await self.conversions.finished(webhook.row)
-                fields |= {
-                    "disabled_reason": None,
-                    "disabled_at_ms": None,
-                    "health": Health(proven=webhook.health.proven),
-                }
+                fields |= {"disabled_reason": None, "disabled_at_ms": None}
             if not fields:
                 return webhook
-            changed = await self._store.update_webhook(webhook.row, **fields)
-            if "health" not in fields:
-                changed = replace(changed, health=self._health(webhook.row))
-            if fields.keys() & _TEMPLATE_FIELDS:
-                changed = await self._with_revision(changed)
-            self._in_force(changed)
+            if enabled is True:
+                changed = await self._write_enabled(webhook, fields)
+            else:
+                changed = await self._update(webhook, fields)
             if changed.filter != webhook.filter:
                 self._forget_filter(webhook.row)
             if enabled is False:
@@ -139,7 +135,7 @@ class Changes:
                 "webhook changed",
                 action="webhook_changed",
                 webhook_id=webhook.id,
-                fields=sorted(fields.keys() - {"health"}),
+                fields=sorted(fields),
             )
             return changed
 
@@ -162,8 +158,7 @@ class Changes:
             at_ms = now_ms + round(activate_in_s * 1000)
             current, _ = webhook.secrets.active(now_ms)
             secrets = Secrets(secret) if activate_in_s <= 0 else Secrets(current, secret, at_ms)
-            changed = await self._store.update_webhook(webhook.row, secrets=secrets)
-            self._in_force(replace(changed, health=self._health(webhook.row)))
+            await self._update(webhook, {"secrets": secrets})
             _log.info("signing secret rotated", action="secret_rotated", webhook_id=webhook.id)
             return Rotation(secret, at_ms)
 
@@ -205,7 +200,8 @@ class Changes:
         self._write(disabled.row, then=self.conversions.hold, outbox=(mail,), **fields)
 
     async def finish(self) -> None:
-        """Wait for what `failing` began; conversions stop between two chunks."""
+        """Wait for what `failing` began, if the disk takes it; conversions stop between chunks."""
+        self._leaving.set()
         await self.conversions.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -237,7 +233,8 @@ class Changes:
             try:
                 await written
             except StorageUnavailableError:
-                await self._clock.sleep(STORAGE_WAIT_S)
+                if await self._left_within(STORAGE_WAIT_S):
+                    return
                 written = self._store.update_webhook(row, **changes)
             except (NotFoundError, ShuttingDownError):
                 # Deleted meanwhile; or leaving, and then the next failure after the restart
@@ -249,19 +246,47 @@ class Changes:
         if then is not None:
             then(row)
 
-    async def _with_revision(self, webhook: Webhook) -> Webhook:
-        template = self._transport.template(webhook)
-        revision_row = await self._store.set_revision(webhook.row, template)
-        return replace(webhook, revision_row=revision_row)
+    async def _left_within(self, seconds: float) -> bool:
+        """Wait, unless the daemon leaves: then return True at once."""
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((leaving, sleep), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sleep.cancel()
+        return self._leaving.is_set()
+
+    async def _update(self, webhook: Webhook, fields: dict[str, Any]) -> Webhook:
+        """Write fields and put them in force; returns the webhook as it is then."""
+        template = self._transport.template if fields.keys() & _TEMPLATE_FIELDS else None
+        changed = await self._store.update_webhook(webhook.row, template=template, **fields)
+        # What attempts did to it meanwhile is on its way to the disk, behind this change.
+        current = self._registry.by_row(webhook.row) or webhook
+        changed = replace(changed, health=current.health)
+        if not current.enabled and fields.get("enabled") is not True:
+            changed = replace(
+                changed,
+                enabled=False,
+                disabled_reason=current.disabled_reason,
+                disabled_at_ms=current.disabled_at_ms,
+            )
+        self._in_force(changed)
+        return changed
+
+    async def _write_enabled(self, webhook: Webhook, fields: dict[str, Any]) -> Webhook:
+        """Enable it. What is in flight and fails from here on counts afresh, also on disk."""
+        fresh = Health(proven=webhook.health.proven)
+        self._registry.set_health(webhook.row, fresh)
+        try:
+            return await self._update(webhook, {**fields, "health": fresh})
+        except StorageUnavailableError:
+            self._registry.set_health(webhook.row, webhook.health)
+            raise
 
     def _in_force(self, webhook: Webhook) -> None:
         self._registry.put(webhook)
         self._dispatch.webhook_changed(webhook.row)
-
-    def _health(self, row: int) -> Health:
-        """The health in memory: settlements on their way to the disk may know more."""
-        current = self._registry.by_row(row)
-        return Health() if current is None else current.health
 
     @contextlib.asynccontextmanager
     async def _locked(self, webhook_id: str) -> AsyncIterator[Webhook]:

@@ -1,7 +1,7 @@
 """What the webhooks room asks of the rooms around it."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from prynt_relay.model.delivery import AttemptResult, DueDelivery
@@ -15,22 +15,25 @@ from prynt_relay.store import BulkJob, RetryChunk
 class WebhookStore(Protocol):
     """The store's part that changes need; each call is in the order of the calls."""
 
-    def add_webhook(self, new: NewWebhook) -> asyncio.Future[Webhook]:
-        """Insert a webhook under a fresh id."""
+    def add_webhook(
+        self, new: NewWebhook, *, template: Callable[[Webhook], str]
+    ) -> asyncio.Future[Webhook]:
+        """Insert a webhook under a fresh id, and keep how its requests look."""
         ...
 
     def update_webhook(
-        self, row: int, *, outbox: Sequence[OutboxMail] = (), **changes: Any
+        self,
+        row: int,
+        *,
+        outbox: Sequence[OutboxMail] = (),
+        template: Callable[[Webhook], str] | None = None,
+        **changes: Any,
     ) -> asyncio.Future[Webhook]:
-        """Change fields, and put mails into the outbox with them."""
+        """Change fields; with them mails go into the outbox and a new picture is kept."""
         ...
 
     def delete_webhook(self, row: int) -> asyncio.Future[None]:
         """Mark it as deleted."""
-        ...
-
-    def set_revision(self, webhook_row: int, template: str) -> asyncio.Future[int]:
-        """Keep how its requests look from now on."""
         ...
 
     def hold_chunk(self, webhook_row: int, limit: int) -> asyncio.Future[int]:
