@@ -22,6 +22,7 @@ MAX_DATA_DEPTH: Final = 128
 MAX_DEPTH: Final = MAX_DATA_DEPTH + 3
 """The same for a whole request: an array of requests, the request's object, `data`."""
 
+_SHORT: Final = 4096
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STRING: Final = re.compile(rb'"[^"]*"')
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'{[}]"'))
@@ -51,7 +52,7 @@ def depth(text: bytes) -> int:
 def nests_deeper_than(levels: int, text: bytes) -> bool:
     """Whether `depth(text) > levels`, for ordinary texts in a nanosecond per byte."""
     # Brackets in strings count too, so this is a bound; for most texts it is all that is needed.
-    if text.count(b"{") + text.count(b"[") <= levels:
+    if _at_most(levels, text, b"{") + _at_most(levels, text, b"[") <= levels:
         return False
     brackets = inner = _brackets(text)
     removed = 0
@@ -66,6 +67,19 @@ def nests_deeper_than(levels: int, text: bytes) -> bool:
         inner = smaller
         removed += 2
     return _deepest(brackets) > levels
+
+
+def _at_most(enough: int, text: bytes, char: bytes) -> int:
+    """How often `char` is in `text`; where that is more than `enough`, some number above it."""
+    if len(text) <= _SHORT:
+        return text.count(char)
+    # Counting looks at every byte, finding jumps from one to the next.
+    number = 0
+    at = text.find(char)
+    while at >= 0 and number <= enough:
+        number += 1
+        at = text.find(char, at + 1)
+    return number
 
 
 def _brackets(text: bytes) -> bytes:

@@ -41,6 +41,7 @@ _CREATED_AT: Final = re.compile(
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _SHOWN: Final = 64
+_LOOKED_FOR: Final = 32
 
 # An envelope with every value but eventType, apiVersion, idempotencyKey and data, which vary in
 # length; all the others have the length that they have here (contract, section 4).
@@ -105,7 +106,7 @@ class EventParser:
         if request.createdAt is not msgspec.UNSET:
             created_at = request.createdAt
             members += 1
-        if line.count(b'"') - data.count(b'"') != 4 * members - 2:
+        if _quotes_around(line, data) != 4 * members - 2:
             # All members but data are strings: four quotes each, and two of data's key. More means
             # an escaped quote, or a key given twice, of which msgspec has kept only the last.
             return self._parse_refused(line)
@@ -194,6 +195,18 @@ class EventParser:
                 f"{self.max_payload}; send less",
             )
         return NewEvent(event_type, data, event_id, idempotency_key, created_at_ms)
+
+
+def _quotes_around(line: bytes, data: bytes) -> int:
+    """How many quotes `line` has more than `data`, which is a part of it.
+
+    Any place with the same bytes gives the same number, so the first one that looks like it will
+    do; counting in all of a large event takes 1 ns a byte, twice.
+    """
+    start = line.find(data[:_LOOKED_FOR])
+    if line.startswith(data, start):
+        return line.count(b'"', 0, start) + line.count(b'"', start + len(data))
+    return line.count(b'"') - data.count(b'"')
 
 
 def is_array(body: bytes) -> bool:
