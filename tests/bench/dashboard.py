@@ -131,8 +131,10 @@ class SignedIn:
     def timed(self, path: str) -> float:
         """Milliseconds to the end of the answer."""
         started = time.perf_counter()
-        self.ask(path)
-        return (time.perf_counter() - started) * 1000
+        text = self.ask(path)
+        took_ms = (time.perf_counter() - started) * 1000
+        assert "</main>" in text, f"{path} is no page"
+        return took_ms
 
 
 def pages(client: SignedIn) -> list[str]:
