@@ -17,11 +17,11 @@ class HealthMails:
         self,
         *,
         sender: Callable[[], str],
-        policy: DisablePolicy,
+        policy: Callable[[], DisablePolicy],
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
-        """`sender` gives the configured address as it is now; `wake` starts the sending."""
+        """`sender` and `policy` give what is configured now; `wake` starts the sending."""
         self._sender = sender
         self._policy = policy
         self._clock = clock
@@ -29,7 +29,7 @@ class HealthMails:
 
     def warning(self, webhook: Webhook, health: Health, last: AttemptResult) -> OutboxMail:
         """Say that a webhook keeps failing, and when it will be disabled."""
-        disable_at_ms = self._policy.disable_at_wall_ms(
+        disable_at_ms = self._policy().disable_at_wall_ms(
             health, wall_ms=self._clock.wall_ms(), schedule_ms=self._clock.schedule_ms()
         )
         return messages.warning_mail(

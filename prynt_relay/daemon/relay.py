@@ -1,6 +1,7 @@
 """The daemon's parts, put together: started in order, stopped in the reverse order."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Final
@@ -23,10 +24,12 @@ from prynt_relay.daemon.rooms import (
 )
 from prynt_relay.daemon.supervisor import Supervisor
 from prynt_relay.dispatch.dispatcher import Dispatcher
+from prynt_relay.errors import StorageUnavailableError
 from prynt_relay.intake.acceptor import Acceptor
 from prynt_relay.intake.protocol import EventParser
 from prynt_relay.intake.server import IntakeServer
 from prynt_relay.model.event import EVENT_TYPES
+from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.notify.sender import OutboxSender
 from prynt_relay.schedule.disable import DisablePolicy
@@ -182,13 +185,14 @@ class Relay:
             ),
             mails=HealthMails(
                 sender=lambda: self.config.email.sender,
-                policy=DisablePolicy(delivery.disable_after_s),
+                policy=lambda: DisablePolicy(self.config.delivery.disable_after_s),
                 clock=self.clock,
                 wake=self.outbox.wake,
             ),
             clock=self.clock,
             random_bytes=self.random_bytes,
             forget_filter=self.filters.forget,
+            cancelled=lambda count: self.metrics.finished(DeliveryState.CANCELLED, count),
         )
         self.resending = Resending(
             registry=self.registry,
@@ -285,7 +289,9 @@ class Relay:
             await self.sender.close()
         if hasattr(self, "store"):
             if self.store.available:
-                await self.store.heartbeat(self.clock.schedule_ms())
+                # Refused, it costs little: the next run excuses some seconds more than it had to.
+                with contextlib.suppress(StorageUnavailableError):
+                    await self.store.heartbeat(self.clock.schedule_ms())
             await self.store.close()
         if hasattr(self, "metrics_server"):
             await self.metrics_server.stop()
@@ -296,14 +302,15 @@ class Relay:
         if not hasattr(self, "intake"):
             return
         self.intake.quiesce()
-        cut_off = await self.dispatcher.stop(drain_s)
+        cut_off, _ = await asyncio.gather(
+            self.dispatcher.stop(drain_s), self.sampling.finish(drain_s)
+        )
         if cut_off:
             _log.warning(
                 "attempts were cut off; they are made again after the next start",
                 action="attempts_cut_off",
                 count=cut_off,
             )
-        await self.sampling.finish()
         self.acceptor.close()
         await self.intake.stop(DRAIN_MARGIN_S)
 

@@ -9,6 +9,7 @@ from prynt_relay.clock import Clock
 from prynt_relay.model.delivery import AttemptResult, Settlement
 from prynt_relay.model.event import StoredEvent
 from prynt_relay.model.mail import DueMail
+from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.schedule.disable import Verdict
 from prynt_relay.store import Store
@@ -17,7 +18,6 @@ from prynt_relay.telemetry.metrics import FINISHED_STATES, Metrics
 from prynt_relay.webhooks.registry import Registry
 
 if TYPE_CHECKING:
-    from prynt_relay.model.states import DeliveryState
     from prynt_relay.webhooks.changes import Changes
 
 
@@ -61,6 +61,9 @@ class AttemptCounts:
         for settlement in batch:
             state = settlement.state
             counts[state] = counts.get(state, 0) + 1
+        # What a deletion cancels is counted where it is done, in chunks: what was in flight then
+        # comes by here once more.
+        counts.pop(DeliveryState.CANCELLED, None)
         for state, count in counts.items():
             if state in FINISHED_STATES:
                 self._metrics.finished(state, count)

@@ -63,8 +63,12 @@ class Changes:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         forget_filter: Callable[[int], None] = lambda row: None,
+        cancelled: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`forget_filter` is told of webhooks whose filter is another, or gone with them."""
+        """`forget_filter` is told of webhooks whose filter is another, or gone with them.
+
+        `cancelled` is told how many deliveries a deletion has cancelled.
+        """
         self._registry = registry
         self._store = store
         self._dispatch = dispatch
@@ -74,7 +78,7 @@ class Changes:
         self._clock = clock
         self._random_bytes = random_bytes
         self._forget_filter = forget_filter
-        self.conversions = Conversions(store, dispatch, clock)
+        self.conversions = Conversions(store, dispatch, clock, cancelled=cancelled)
         # One change of a webhook at a time, so that each is judged by what the last one left.
         self._locks: dict[int, asyncio.Lock] = {}
         # What `failing` writes, by webhook: each is warned about and disabled once at a time.

@@ -29,10 +29,19 @@ T = TypeVar("T")
 class Conversions:
     """Runs the jobs, one at a time for each webhook."""
 
-    def __init__(self, store: WebhookStore, dispatch: Dispatch, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: WebhookStore,
+        dispatch: Dispatch,
+        clock: Clock,
+        *,
+        cancelled: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`cancelled` is told how many deliveries became so, chunk by chunk."""
         self._store = store
         self._dispatch = dispatch
         self._clock = clock
+        self._cancelled = cancelled
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         # The last job of each webhook; the next one waits for it.
@@ -44,7 +53,10 @@ class Conversions:
 
     def cancel(self, webhook_row: int) -> None:
         """What is scheduled or held for a deleted webhook becomes cancelled."""
-        self._start(webhook_row, lambda: self._convert(self._store.cancel_chunk, webhook_row))
+        self._start(
+            webhook_row,
+            lambda: self._convert(self._store.cancel_chunk, webhook_row, self._cancelled),
+        )
 
     def retry(self, job: BulkJob) -> None:
         """A window of a webhook's deliveries is sent again."""
@@ -98,11 +110,15 @@ class Conversions:
         task.add_done_callback(done)
 
     async def _convert(
-        self, chunk: Callable[[int, int], "asyncio.Future[int]"], webhook_row: int
+        self,
+        chunk: Callable[[int, int], "asyncio.Future[int]"],
+        webhook_row: int,
+        changed_some: Callable[[int], None] = lambda count: None,
     ) -> None:
         total = 0
         while changed := await self._persist(lambda: chunk(webhook_row, CHUNK_ROWS)):
             total += changed
+            changed_some(changed)
         if total:
             _log.info("deliveries converted", action="deliveries_converted", count=total)
 

@@ -78,10 +78,17 @@ class Sampling:
         # A caller that goes away doesn't take the record of the attempt with it.
         return await asyncio.shield(task)
 
-    async def finish(self) -> None:
-        """Take no more; wait for those under way, which their time-outs bound."""
+    async def finish(self, drain_s: float) -> None:
+        """Take no more; let those under way finish for up to `drain_s`, then cut them off.
+
+        A sample that was cut off leaves a failed delivery without an attempt.
+        """
         self._closed = True
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._under_way:
+            _, pending = await asyncio.wait(self._under_way, timeout=drain_s)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
 
     def _event_type(self, webhook: Webhook, asked: str | None) -> str:
         if asked is None:
