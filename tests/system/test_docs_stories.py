@@ -130,6 +130,8 @@ def test_the_formats_example_creates_such_a_webhook(reader: Reader, daemon: Daem
     (webhook,) = json.loads(daemon.prynt("webhooks", "list", "--json"))["data"]
     assert (webhook["format"], webhook["signatures"]) == ("cloudevents", ["standard"])
     assert webhook["filter"] == "data.scores.suspect > `50`"
+    daemon.prynt("events", "send", "verdict.block", "--sample")
+    follow(reader, docs_text("formats-match"))
 
 
 def test_the_fingerprint_profile_sets_what_its_page_says(reader: Reader, daemon: Daemon) -> None:
