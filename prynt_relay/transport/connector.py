@@ -98,6 +98,19 @@ class _GuardedConnector(aiohttp.TCPConnector):
         make = functools.partial(ResponseProtocol, self._loop)
         self._factory = cast(functools.partial[ResponseHandler], make)
 
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        """Keep the connection for the next request, before those that have been idle for longer.
+
+        aiohttp takes the oldest first, so that all that a burst has opened are used in turn and
+        stay for as long as there is traffic.
+        """
+        super()._release(key, protocol, should_close=should_close)
+        idle = self._conns.get(key)
+        if idle and idle[-1][0] is protocol:
+            idle.rotate()
+
 
 def _guarded_socket(policy: AddressPolicy, address: _AddrInfo) -> socket.socket:
     """Open a socket for one address, the last moment at which it can be refused.

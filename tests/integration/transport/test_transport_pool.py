@@ -234,6 +234,19 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
         await asyncio.wait_for(ended.wait(), 1)
 
 
+async def test_what_a_burst_opened_is_closed_while_traffic_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The newest connection is used again first, so that the others can grow old."""
+    monkeypatch.setattr(connector, "KEEP_ALIVE_S", 0.2)
+    async with Receiver() as receiver, sender() as one:
+        await asyncio.gather(*(send(one, receiver.url) for _ in range(20)))
+        assert len(receiver.open_connections) > 10
+        async with asyncio.timeout(5):
+            while len(receiver.open_connections) > 1:
+                await send(one, receiver.url)
+
+
 async def test_a_connection_idle_for_too_long_is_not_reused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,7 @@ before anything else.
 import asyncio
 import functools
 import inspect
+from collections import deque
 
 import aiohttp
 from aiohttp import http_parser
@@ -34,6 +35,7 @@ async def test_the_parts_that_are_used_are_there() -> None:
         "resolver", "use_dns_cache", "ssl", "limit", "socket_factory", "keepalive_timeout",
         "force_close",
     }  # fmt: skip
+    assert parameters(aiohttp.TCPConnector._release) == {"self", "key", "protocol", "should_close"}
     assert parameters(ResponseHandler.set_response_params) >= {
         "read_until_eof", "auto_decompress", "read_bufsize", "max_line_size", "max_field_size",
         "max_headers",
@@ -46,6 +48,7 @@ async def test_the_parts_that_are_used_are_there() -> None:
     connector = aiohttp.TCPConnector()
     assert isinstance(connector._factory, functools.partial)
     assert connector._factory.func is ResponseHandler
+    assert connector._conns.default_factory is deque
     await connector.close()
 
 
