@@ -1,7 +1,6 @@
 """The 24-hour rule, computed here once more from what the receivers answered."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prynt_relay.model.delivery import Settlement
 from prynt_relay.model.event import StoredEvent
@@ -10,6 +9,9 @@ from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.webhooks.registry import Registry
 from tests.simulation.sim_journal import Attempt, Journal
 from tests.simulation.sim_world import SimClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DAY_MS = 86_400_000
 STARTING_MS = 10_000

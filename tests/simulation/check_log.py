@@ -1,4 +1,4 @@
-"""The database after the run: does its log tell what happened, and only that?"""
+"""The database after the run: its log tells what happened, and only that."""
 
 import sqlite3
 from collections import defaultdict

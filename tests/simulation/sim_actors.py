@@ -246,7 +246,7 @@ class Operator:
         journal = simulation.journal
         journal.tell(simulation.clock.schedule_ms(), "create", number)
         began = journal.seq
-        webhook, secret = await simulation.relay.changes.create(
+        webhook, _ = await simulation.relay.changes.create(
             WebhookInput(
                 url=url,
                 events=events,

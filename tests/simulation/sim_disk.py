@@ -29,7 +29,9 @@ class Disk:
         """The state folder of the present run."""
         return self._folder / str(self._number)
 
-    async def open(self, connect: Callable[[], sqlite3.Connection], clock: SimClock) -> "SimConnection":
+    async def open(
+        self, connect: Callable[[], sqlite3.Connection], clock: SimClock
+    ) -> "SimConnection":
         """Connect, as `Store.open` wants it."""
         raw = connect()
         self._connections.append(raw)
@@ -37,12 +39,11 @@ class Disk:
 
     def watch_states(self, raw: sqlite3.Connection) -> None:
         """Note every change of a delivery's state but those of samples."""
-        raw.create_function(
-            "sim_transition", 2, lambda old, new: self.transitions.add((old, new))
-        )
+        raw.create_function("sim_transition", 2, lambda old, new: self.transitions.add((old, new)))
         raw.execute(
             """CREATE TEMP TRIGGER sim_states AFTER UPDATE OF state ON main.deliveries
-               WHEN old.state <> new.state AND (SELECT is_test FROM main.events WHERE id = old.event) = 0
+               WHEN old.state <> new.state
+                   AND (SELECT is_test FROM main.events WHERE id = old.event) = 0
                BEGIN SELECT sim_transition(old.state, new.state); END"""
         )
 

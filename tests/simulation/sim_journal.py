@@ -2,14 +2,16 @@
 
 import hashlib
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prynt_relay.model.states import Outcome
 from tests.simulation.sim_world import World
+
+if TYPE_CHECKING:
+    from prynt_relay.model.states import Outcome
 
 
 class Entry(NamedTuple):
-    """One thing that happened. `at` is on the schedule's clock, `now` on the world's, both in ms."""
+    """One thing that happened; `at` is on the schedule's clock, `now` on the world's (ms)."""
 
     seq: int
     at: int
@@ -65,8 +67,19 @@ class Ask:
 class Line:
     """A line that a publisher sent."""
 
-    __slots__ = ("answer", "answered_seq", "code", "event_type", "key", "message", "own_id",
-                 "sent", "seq", "at", "wall_ms")  # fmt: skip
+    __slots__ = (
+        "answer",
+        "answered_seq",
+        "at",
+        "code",
+        "event_type",
+        "key",
+        "message",
+        "own_id",
+        "sent",
+        "seq",
+        "wall_ms",
+    )  # fmt: skip
 
     def __init__(
         self, message: int, event_type: str, key: str | None, own_id: str | None,

@@ -37,8 +37,7 @@ class Plan:
             # Many endpoints that hang beside one that is well.
             first += [Action(1500.0 + number, "create") for number in range(12)]
         publish = [
-            Action(rng.uniform(2000.0, RUN_MS), "publish")
-            for _ in range(rng.randint(20, 70))
+            Action(rng.uniform(2000.0, RUN_MS), "publish") for _ in range(rng.randint(20, 70))
         ]
         publish += [
             Action(action.at + rng.uniform(0.0, 900.0), "publish")
@@ -54,7 +53,11 @@ class Plan:
             if rng.random() < 0.6:
                 # In the middle of what follows from a burst: deliveries, and their retries.
                 at = rng.choice(publish).at + rng.choice(
-                    (rng.uniform(0.0, 200.0), rng.uniform(0.0, 12_000.0), 300_000.0 + rng.uniform(0, 9e3))
+                    (
+                        rng.uniform(0.0, 200.0),
+                        rng.uniform(0.0, 12_000.0),
+                        300_000.0 + rng.uniform(0, 9e3),
+                    )
                 )
             others += [Action(at, rng.choices(kinds, weights)[0])] * rng.choice((1, 1, 1, 2))
         ends = [

@@ -33,6 +33,9 @@ class Regime(NamedTuple):
     outcome: Outcome
 
 
+WELL = Regime(math.inf, "well", Outcome.SUCCESS)
+
+
 class Receiver:
     """One endpoint: its regimes follow from its number and the seed."""
 
@@ -78,17 +81,14 @@ class Receiver:
             self._regimes.pop(0)
         rng = self._rng
         quick_s = 0.005 * 2 ** rng.uniform(0, 5)
-        if not self._regimes or self._regimes[0].kind == "well":
-            return Outcome.SUCCESS, quick_s, 0.0
-        regime = self._regimes[0]
+        regime = self._regimes[0] if self._regimes else WELL
         if regime.kind == "slow":
             slow_s = rng.uniform(0.5, timeout_s * 1.1)
-            if slow_s >= timeout_s:
-                return Outcome.TIMEOUT, timeout_s, 0.0
-            return Outcome.SUCCESS, slow_s, 0.0
+            late = slow_s >= timeout_s
+            return Outcome.TIMEOUT if late else Outcome.SUCCESS, min(slow_s, timeout_s), 0.0
         if regime.kind == "drip":
             return Outcome.SUCCESS, quick_s, DRIPS_FOR_S
-        if regime.kind == "flaky" and rng.random() < 0.5:
+        if regime.kind == "well" or (regime.kind == "flaky" and rng.random() < 0.5):
             return Outcome.SUCCESS, quick_s, 0.0
         outcome = regime.outcome if rng.random() < 0.9 else rng.choice(FAILURES)
         if outcome is Outcome.TIMEOUT:

@@ -1,7 +1,6 @@
 """The daemon's rooms as it wires them, but for sockets: simulated clock, disk and transport."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prynt_relay.config.settings import Api, Config, Delivery, Intake, Listen, Metrics
 from prynt_relay.daemon.relay import DATABASE_FILE, Relay
@@ -19,6 +18,9 @@ from tests.simulation.sim_journal import Journal
 from tests.simulation.sim_plan import Plan
 from tests.simulation.sim_receivers import Samples, SimSender
 from tests.simulation.sim_world import SimClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEARTBEAT_S = 60.0
 """Rarer than the daemon's: it only says how precisely the end of a run is known."""

@@ -6,7 +6,7 @@ import gc
 import random
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,12 +76,10 @@ class Simulation:
     def boot(self) -> None:
         """Start the relay on what the disk has."""
         self.clock = SimClock(self.world)
-        self.loop = SimLoop(self.clock)
+        self.loop = SimLoop(self.clock)  # type: ignore[abstract] # nothing here does real I/O
         asyncio._set_running_loop(self.loop)
         self.rule.running(self.clock)
-        self.sender = SimSender(
-            self.receivers, self.clock, self.limits, self.rule, timeout_s=10.0
-        )
+        self.sender = SimSender(self.receivers, self.clock, self.limits, self.rule, timeout_s=10.0)
         self.relay = SimRelay(
             self.plan, self.disk, self.clock, self.sender, self.journal, self.rule
         )
@@ -99,9 +97,7 @@ class Simulation:
         at = self.clock.schedule_ms()
         self.rule.started(self.relay.registry)
         self.limits.began(webhooks)
-        self.journal.everywhere(
-            at, "boot", {webhook.row: webhook.enabled for webhook in webhooks}
-        )
+        self.journal.everywhere(at, "boot", {webhook.row: webhook.enabled for webhook in webhooks})
 
     async def _start(self) -> None:
         await self.relay.start()
@@ -126,9 +122,7 @@ class Simulation:
         journal.subscriptions[webhook.row] = webhook.events
         if self.receivers.at(webhook.url).always_well:
             self.well.add(webhook.row)
-        journal.webhook(
-            webhook.row, self.clock.schedule_ms(), "created", (began, webhook.enabled)
-        )
+        journal.webhook(webhook.row, self.clock.schedule_ms(), "created", (began, webhook.enabled))
         journal.schedules[webhook.row] = (
             self.plan.retry_schedule_s
             if webhook.retry_schedule_s is None
@@ -173,7 +167,7 @@ class Simulation:
         """Close what waits for ever, quietly: nobody hears it any more."""
         for task in list(self.loop.tasks):
             with contextlib.suppress(RuntimeError):
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
         asyncio._set_running_loop(None)
 
     def _boot_later(self) -> None:

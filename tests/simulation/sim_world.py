@@ -48,9 +48,7 @@ class World:
     def wall_ms(self) -> int:
         return int(START_MS + self.now + self.wall_offset)
 
-    def at(
-        self, due: float, callback: Callable[[], None], owner: object = None
-    ) -> WorldTimer:
+    def at(self, due: float, callback: Callable[[], None], owner: object = None) -> WorldTimer:
         timer = WorldTimer(callback, owner)
         heapq.heappush(self._timers, (max(due, self.now), next(self._order), timer))
         return timer
@@ -214,7 +212,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Run one callback, up to its next await."""
         handle = self._queue.popleft()
         self.steps += 1
-        if not handle._cancelled:  # type: ignore[attr-defined]
+        if not handle.cancelled():
             handle._run()
 
     def kill(self) -> None:

@@ -1,6 +1,6 @@
 """How a webhook stood at every moment, as far as operators could see."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.simulation.sim_journal import Ask, Entry, Journal
 
@@ -36,36 +36,43 @@ def story(journal: Journal, row: int) -> list[Context]:
 
 def _after(context: Context, row: int) -> Context:
     kind, what = context.entry.kind, context.entry.what
+    if kind in ("delete_call", "delete_done"):
+        return context._replace(gone=1 if kind == "delete_call" else 2)
+    if kind == "boot":
+        return _booted(context, row, what)
+    if kind in ("crash", "stop"):
+        windows = tuple(ask for ask in context.asks if ask.delivery is None)
+        return context._replace(asks=windows, up=False)
+    return _asked(_switched(context, kind, what), kind, what)
+
+
+def _switched(context: Context, kind: str, what: Any) -> Context:
+    """After an entry that turns it on or off."""
     match kind:
         case "created":
             return context._replace(status="on" if what[1] else "off", hold=not what[1])
         case "disable_call":
-            return context._replace(
-                status="maybe" if context.status == "on" else context.status, hold=True
-            )
+            status = "maybe" if context.status == "on" else context.status
+            return context._replace(status=status, hold=True)
         case "disable_done" | "failing":
             return context._replace(status="off", hold=True)
         case "enable_call":
             return context._replace(status="on" if context.status == "on" else "maybe")
         case "enable_done":
             return _enabled(context)
-        case "delete_call":
-            return context._replace(gone=1)
-        case "delete_done":
-            return context._replace(gone=2)
+    return context
+
+
+def _asked(context: Context, kind: str, what: Any) -> Context:
+    """After an entry about a retry."""
+    match kind:
         case "ask_call" | "window_call":
             return context._replace(asks=(*context.asks, what))
         case "ask_done" | "ask_refused" | "window_refused":
             return context._replace(asks=tuple(ask for ask in context.asks if ask is not what))
         case "jobs_done":
-            return context._replace(
-                asks=tuple(ask for ask in context.asks if ask.number not in what)
-            )
-        case "crash" | "stop":
-            windows = tuple(ask for ask in context.asks if ask.delivery is None)
-            return context._replace(asks=windows, up=False)
-        case "boot":
-            return _booted(context, row, what)
+            left = tuple(ask for ask in context.asks if ask.number not in what)
+            return context._replace(asks=left)
     return context
 
 

@@ -1,0 +1,332 @@
+"""Every delivery's attempts against all that the contract allows to have happened to it.
+
+What is inside the relay isn't looked at: for each delivery the checker keeps the set of states in
+which it may be, given what publishers, operators and receivers saw. What nobody saw (whether a
+conversion came before or after) keeps both possibilities; what everyone saw leaves one. An
+attempt that no possible state allows is wrong, and so is one that does not come although every
+possible state asks for it.
+"""
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from prynt_relay.model.states import DeliveryState, Outcome
+from tests.simulation.check_limits import Limits
+from tests.simulation.sim_journal import Ask, Entry, Journal, Line
+from tests.simulation.webhook_story import Context
+
+SCHEDULED, DELIVERED, FAILED, HELD, CANCELLED = map(int, DeliveryState)
+LATE_MS = 3_000
+"""A tick of the dispatcher, a page from a slow disk: by then an attempt has begun."""
+
+STARVED_MS = 33_000
+"""All slots may be held for a whole time-out by webhooks that were well until just now."""
+
+
+class State(NamedTuple):
+    """One way in which a delivery may stand. `due` and `resume` are on the schedule's clock."""
+
+    state: int
+    failures: int = 0
+    due: int = 0
+    manual: bool = False
+    resume: int | None = None
+    asked: frozenset[int] = frozenset()  # the retries that were applied to it
+
+    def settled(self, state: int) -> "State":
+        return State(state, self.failures, 0, manual=False, resume=None, asked=self.asked)
+
+    def retried(self, ask: Ask) -> "State | None":
+        """After a retry, or None where it does not apply."""
+        asked = self.asked | {ask.number}
+        if self.state == CANCELLED:
+            return None
+        if ask.delivery is None:
+            if self.state not in ask.states:
+                return None
+            if self.state == SCHEDULED and (self.failures == 0 or self.manual):
+                return None
+        if self.state != SCHEDULED:
+            return State(SCHEDULED, 0, ask.at, manual=True, resume=None, asked=asked)
+        resume = self.resume if self.manual else self.due
+        return State(SCHEDULED, self.failures, ask.at, manual=True, resume=resume, asked=asked)
+
+    def failed(self, schedule_s: tuple[float, ...], at: int) -> "State":
+        """After a failed attempt that ended at `at`."""
+        if self.resume is not None:
+            return State(SCHEDULED, self.failures, max(self.resume, at), asked=self.asked)
+        failures = self.failures + 1
+        if failures > len(schedule_s):
+            return State(FAILED, failures, asked=self.asked)
+        due = at + round(schedule_s[failures - 1] * 1000)
+        return State(SCHEDULED, failures, due, asked=self.asked)
+
+
+States = set[State]
+
+
+class Tracker:
+    """The states in which one delivery may be."""
+
+    def __init__(
+        self, journal: Journal, limits: Limits, key: tuple[int, int], states: States,
+        *, since_ms: float, well: bool,
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._free = limits.free(key[0])
+        self._quiet = limits.quiet
+        self._key = key
+        self._schedule_s = journal.schedules[key[0]]
+        self._received_ms = since_ms
+        self._well = well
+        self.states = states
+        # In flight: pairs of the state that the attempt was made for and the one that is stored.
+        self._flying: set[tuple[State, State]] | None = None
+        # Ended and not known to be on disk: the states from before.
+        self._before: States | None = None
+        # When it is due, and from when on (the world's time) its attempt is awaited.
+        self._waiting: tuple[int, float] | None = None
+        self._touched = 0
+        self.ok = True
+
+    def wrong(self, invariant: str, text: str, entry: Entry) -> None:
+        self.ok = False
+        self._journal.wrong(
+            invariant, f"delivery {self._key}: {text} (at {entry.at}, #{entry.seq})"
+        )
+
+    # --- what may happen unseen
+
+    def _grown(self, states: Iterable[State], context: Context) -> States:
+        """These states and all that may have become of them without anyone seeing it."""
+        found = set(states)
+        todo = list(found)
+        while todo:
+            state = todo.pop()
+            for after in self._next(state, context):
+                if after not in found:
+                    found.add(after)
+                    todo.append(after)
+        return found
+
+    def _next(self, state: State, context: Context) -> Iterator[State]:
+        if context.hold and state.state == SCHEDULED:
+            yield state.settled(HELD)
+        if context.gone and state.state in (SCHEDULED, HELD):
+            yield state.settled(CANCELLED)
+        for ask in context.asks:
+            if ask.number in state.asked or ask.delivery not in (None, self._key):
+                continue
+            if ask.delivery is None and self._received_ms < ask.since_ms - 1000:
+                continue
+            after = state.retried(ask)
+            if after is not None:
+                yield after
+
+    def grow(self, context: Context) -> None:
+        """Let happen what may have happened since the last entry."""
+        if not (context.hold or context.gone or context.asks):
+            return
+        if self._flying is not None:
+            self._flying = {
+                (made_for, after)
+                for made_for, stored in self._flying
+                for after in self._grown((stored,), context)
+            }
+        else:
+            self.states = self._grown(self.states, context)
+        if self._before is not None:
+            self._before = self._grown(self._before, context)
+
+    # --- what was seen
+
+    def see(self, entry: Entry, before: Context, after: Context) -> None:
+        """One entry of the journal, with how its webhook stands before and after it."""
+        self._check_late(entry)
+        self.grow(before)
+        match entry.kind:
+            case "start":
+                self._start(entry, before)
+            case "end":
+                self._end(entry, before)
+            case "settled":
+                self._before = None
+            case "cut":
+                self._cut()
+            case "ask_call":
+                self._touched = 0
+            case "ask_done":
+                self._asked(entry.what)
+        if entry.kind in ("start", "end", "settled", "cut"):
+            self._touched = entry.seq
+        if after.forced and not before.forced:
+            self._force_held(after)
+        self._wait(entry, after)
+
+    def _start(self, entry: Entry, context: Context) -> None:
+        if self._flying is not None or self._before is not None:
+            self.wrong("one at a time", "sent again before the attempt before is on disk", entry)
+            return
+        allowed = {
+            state for state in self.states if state.state == SCHEDULED and state.due <= entry.at
+        }
+        if context.status == "off" or context.gone == 2:
+            allowed = set()
+        if not allowed:
+            due = [state.due for state in self.states if state.state == SCHEDULED]
+            if due and context.status != "off":
+                self.wrong("not before its time", f"{min(due) - entry.at} ms early", entry)
+            else:
+                names = sorted({DeliveryState(state.state).label for state in self.states})
+                what = f"an attempt that nobody asked for: {names}, webhook {context.status}"
+                self.wrong("never more attempts", what, entry)
+            return
+        self._flying = {(state, state) for state in allowed}
+
+    def _end(self, entry: Entry, context: Context) -> None:
+        if self._flying is None:
+            self.wrong("one at a time", "an attempt ends that never began", entry)
+            return
+        self._before = {stored for _, stored in self._flying}
+        after: States = set()
+        for made_for, stored in self._flying:
+            after |= self._after(made_for, stored, entry, context)
+        self._flying = None
+        self.states = after
+
+    def _after(self, made_for: State, stored: State, entry: Entry, context: Context) -> States:
+        asked = stored.asked | made_for.asked
+        if entry.what.outcome is Outcome.SUCCESS:
+            return {State(DELIVERED, made_for.failures, asked=asked)}
+        made = made_for.failed(self._schedule_s, entry.at)._replace(asked=asked)
+        if stored.state in (HELD, CANCELLED):
+            # It stays so. Only a retry that came between makes it what the attempt says.
+            return {State(stored.state, made.failures, asked=asked)}
+        found = set()
+        if made.state == SCHEDULED and context.status != "on":
+            found.add(made.settled(HELD))
+        if context.gone:
+            found.add(made.settled(CANCELLED))
+        if context.gone != 2 and not (made.state == SCHEDULED and context.status == "off"):
+            found.add(made)
+        return found
+
+    def _cut(self) -> None:
+        """A crash: what was not on disk has not happened."""
+        if self._flying is not None:
+            self.states = {stored for _, stored in self._flying}
+            self._flying = None
+        elif self._before is not None:
+            self.states |= self._before
+        self._before = None
+
+    def _asked(self, ask: Ask) -> None:
+        """A retry is done: where nothing came between, it was applied."""
+        at_rest = self._flying is None and self._before is None and not self._touched
+        if ask.delivery == self._key and at_rest:
+            applied = {state for state in self.states if ask.number in state.asked}
+            self.states = applied or self.states
+
+    def _force_held(self, context: Context) -> None:
+        """The webhook is enabled again: what was scheduled before is held, all of it."""
+
+        def held(state: State) -> State:
+            return state.settled(HELD) if state.state == SCHEDULED else state
+
+        if self._flying is not None:
+            self._flying = {(made_for, held(stored)) for made_for, stored in self._flying}
+        else:
+            self.states = {held(state) for state in self.states}
+            if self._before is not None:
+                self._before = {held(state) for state in self._before}
+
+    # --- what was not seen in time
+
+    def _wait(self, entry: Entry, context: Context) -> None:
+        waits = (
+            self._flying is None
+            and self._before is None
+            and context.up
+            and context.status == "on"
+            and not context.gone
+            and not context.asks
+            and not context.hold
+            and all(state.state == SCHEDULED for state in self.states)
+        )
+        if not waits:
+            self._waiting = None
+            return
+        due = max(state.due for state in self.states)
+        if self._waiting is None or self._waiting[0] != due:
+            # The schedule's clock may run a hundredth slower than the world's.
+            self._waiting = (due, entry.now + max(due - entry.at, 0) * 1.0102)
+
+    def _check_late(self, entry: Entry) -> None:
+        if self._waiting is None:
+            return
+        since = self._waiting[1]
+        if entry.now - since <= LATE_MS:
+            return
+        for begin, end in self._free.within(since, entry.now):
+            if self._well and end - begin > STARVED_MS:
+                self.wrong("never starved", f"due at {since:.0f}, nothing until {end:.0f}", entry)
+                return
+            for quiet_begin, quiet_end in self._quiet.within(begin, end):
+                if quiet_end - quiet_begin > LATE_MS:
+                    late = (
+                        f"due at {since:.0f}, slots were free from {quiet_begin:.0f} "
+                        f"to {quiet_end:.0f}"
+                    )
+                    self.wrong("not late", late, entry)
+                    return
+
+
+def check_delivery(
+    journal: Journal, limits: Limits, key: tuple[int, int], line: Line | None,
+    contexts: list[Context], *, well: bool,
+) -> Tracker:  # fmt: skip
+    """Follow one delivery from its event's line to the end."""
+    begin = 0 if line is None else line.seq
+    starts = [context.entry.seq for context in contexts]
+    index = bisect_right(starts, begin)
+    sample = {State(FAILED), State(DELIVERED)}
+    states = sample if line is None else _accepted(contexts, index, line)
+    tracker = Tracker(
+        journal, limits, key, states,
+        since_ms=-1 if line is None else line.wall_ms, well=well,
+    )  # fmt: skip
+    if line is None:
+        tracker._received_ms = 1 << 62
+    before = contexts[index - 1] if index else Context.first(contexts[0].entry)
+    own = journal.by_delivery.get(key, [])
+    merged = heapq.merge(
+        ((entry.seq, entry, None) for entry in own),
+        ((context.entry.seq, context.entry, context) for context in contexts[index:]),
+        key=lambda item: item[0],
+    )
+    for _, entry, context in merged:
+        if entry.seq <= begin:
+            continue
+        tracker.see(entry, before, context or before)
+        before = context or before
+        if not tracker.ok:
+            break
+    return tracker
+
+
+def _accepted(contexts: list[Context], index: int, line: Line) -> States:
+    """How a delivery begins: scheduled, or held where its webhook is off, as of the line."""
+    until = line.answered_seq or 1 << 62
+    statuses = {contexts[index - 1].status} if index else set()
+    for context in contexts[index:]:
+        if context.entry.seq > until or context.entry.kind in ("crash", "stop"):
+            break
+        statuses.add(context.status)
+    states = set()
+    if statuses != {"off"}:
+        states.add(State(SCHEDULED, due=line.at))
+    if statuses != {"on"}:
+        states.add(State(HELD))
+    return states
