@@ -87,7 +87,7 @@ class Gate:
         operation = self._operations.get((method, path or ""))
         in_api = path is not None or request.path.startswith("/v1/") or request.path == "/v1"
         if in_api and (operation is None or operation.needs_key):
-            _check_key(request)
+            check_key(request)
         if operation is not None and operation.method == hdrs.METH_POST:
             return await self._posts.handle(request, handler)
         return await handler(request)
@@ -153,8 +153,8 @@ def _id_of(request: web.Request) -> str:
     return "req_" + request.app[DEPS].random_bytes(8).hex()
 
 
-def _check_key(request: web.Request) -> None:
-    """Raise ProblemError (401) unless the request may pass."""
+def check_key(request: web.Request) -> None:
+    """Raise ProblemError (401) unless the request may pass; a stream asks again and again."""
     deps = request.app[DEPS]
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() == "bearer" and deps.key_check.valid(token.strip()):

@@ -8,7 +8,9 @@ from aiohttp import hdrs, web
 
 from prynt_relay.api.deps import DEPS
 from prynt_relay.api.hub import Frame, Gap, Reader
+from prynt_relay.api.middleware import check_key
 from prynt_relay.api.outputs import ENCODER, StreamGap
+from prynt_relay.api.problems import ProblemError
 from prynt_relay.api.queries import read_query
 from prynt_relay.api.webhook_handlers import find_webhook
 from prynt_relay.errors import InvalidFieldError
@@ -75,9 +77,22 @@ async def _follow(request: web.Request, response: web.StreamResponse, reader: Re
             return
         if request.transport is None or request.transport.is_closing():
             return
+        if not _is_allowed(request):
+            # The key was rotated, or the session ended, since the stream began.
+            await _write(response, b": not authorized any more\n\n")
+            await response.write_eof()
+            return
         if isinstance(found, Gap) or found or now() >= heartbeat_at:
             await _write(response, _text(found))
             heartbeat_at = now() + HEARTBEAT_S
+
+
+def _is_allowed(request: web.Request) -> bool:
+    try:
+        check_key(request)
+    except ProblemError:
+        return False
+    return True
 
 
 def _text(found: list[Frame] | Gap) -> bytes:

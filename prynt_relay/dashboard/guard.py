@@ -140,11 +140,14 @@ def is_behind_tls(request: web.Request) -> bool:
 
 
 def has_session(request: web.Request) -> bool:
-    """Whether the request's cookie names a session; lets its pages read the API's streams."""
+    """Whether the request's cookie names a session; lets its pages read the API's streams.
+
+    That a page is left open on one isn't use of the session.
+    """
     site = request.app.get(SITE)
     if site is None or not is_same_site(request):
         return False
-    return site.sessions.find(request.cookies.get(COOKIE)) is not None
+    return site.sessions.find(request.cookies.get(COOKIE), use=False) is not None
 
 
 def _remember_session(request: web.Request) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store.history_window import delivery_window
 
-BUDGET: Final = 20_000
+BUDGET: Final = 10_000
 """Rows of each state that are looked at: beyond, the count says "at least"."""
 
 

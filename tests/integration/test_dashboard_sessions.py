@@ -1,8 +1,11 @@
 """Signing in and out of the dashboard, and what a request needs to change something."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from prynt_relay.api.keys import rotate
 from prynt_relay.dashboard import sessions as sessions_module
@@ -208,6 +211,26 @@ async def test_a_session_reads_the_api_and_does_not_change_it(tmp_path: Path) ->
         assert answer.status == 401
         crossing = await browser.get("/v1/stats", Sec_Fetch_Site="cross-site")
         assert crossing.status == 401
+
+
+@pytest.mark.parametrize("how", ["rotated", "signed out"])
+async def test_a_stream_ends_with_what_opened_it(tmp_path: Path, how: str) -> None:
+    """After another key, or signing out, an open stream shows nothing more and ends."""
+    async with Receiver() as receiver, browsing(tmp_path) as browser:
+        await subscribe(browser.relay, receiver)
+        async with browser.session.get(f"{browser.url}/v1/stream") as stream:
+            assert stream.status == 200
+            if how == "rotated":
+                rotate(browser.relay.config.state_dir)
+            else:
+                await browser.post("/sign-out")
+            acceptor = browser.relay.acceptor
+            line = b'{"eventType":"verdict.block","data":{}}'
+            await acceptor.accept(acceptor.parser.parse_many(line))
+            async with asyncio.timeout(10):
+                text = await stream.content.read()
+        assert b"not authorized any more" in text
+        assert b"verdict.block" not in text
 
 
 class _Keys:

@@ -350,6 +350,8 @@
         tell("Connection lost; trying again…", "off");
         if (source.readyState !== EventSource.CLOSED) return; // it resumes by itself, without a gap
         wasLost = true;
+        // Where it was the session that ended, this goes to the sign-in form.
+        load(location.href, { headers: { "X-Prynt-Refresh": "1" } }).catch(() => {});
         setTimeout(connect, 5000);
       });
     };
