@@ -177,7 +177,18 @@ def first_row(connection: sqlite3.Connection, since_ms: int) -> int:
 
 
 def add_retry(connection: sqlite3.Connection, job: BulkJob, now_ms: int) -> BulkJob:
-    """Write a retry down; everything after that may happen later."""
+    """Write a retry down; everything after that may happen later.
+
+    Raises ConflictError where the webhook is disabled, or deleted: it may have become so after the
+    retry was asked for, and the conversion that follows from that may be over already.
+    """
+    enabled = connection.execute(
+        "SELECT enabled FROM webhooks WHERE id = ? AND deleted_at_ms IS NULL", (job.webhook_row,)
+    ).fetchone()
+    if enabled is None or not enabled[0]:
+        raise ConflictError(
+            "the webhook was disabled or deleted just now; enable it first, then retry"
+        )
     row = connection.execute(
         """INSERT INTO bulk_jobs (kind, webhook, since_ms, until_ms, states, first_delivery,
                                   max_delivery, created_at_ms)

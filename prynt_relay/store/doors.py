@@ -176,7 +176,7 @@ class BulkDoor(Door):
         """Note that a window is to be retried; once this returns it survives a restart.
 
         The window is of times of receipt, `since_ms <= t < until_ms`. Nothing is sent before
-        `retry_chunk` is called.
+        `retry_chunk` is called. Raises ConflictError unless the webhook is enabled.
         """
         now_ms = self._clock.wall_ms()
         first = await self.read(lambda raw: bulk.first_row(raw, since_ms))

@@ -353,3 +353,19 @@ async def test_a_window_has_what_was_received_before_the_wall_was_set_back(tmp_p
         job = await store.start_retry(webhook.row, clock.wall_ms() - 1000, {FAILED})
         assert await store.count_retry(job) == 2
         assert len(await run_retry(store, job)) == 2
+
+
+@pytest.mark.parametrize("change", ["disabled", "deleted"])
+async def test_no_retry_begins_behind_a_disabling(tmp_path: Path, change: str) -> None:
+    """A retry asked for while its webhook is being disabled or deleted is refused, not noted."""
+    async with opened(tmp_path) as store:
+        webhook, _ = await add_webhook(store)
+        await store.append([append(webhook.row)])
+        if change == "disabled":
+            changing: asyncio.Future[Any] = store.update_webhook(webhook.row, enabled=False)
+        else:
+            changing = store.delete_webhook(webhook.row)
+        with pytest.raises(ConflictError, match="just now"):
+            await store.start_retry(webhook.row, 0, DEFAULT)
+        await changing
+        assert {job.kind for job in await store.bulk_jobs()} <= {"hold", "cancel"}
