@@ -21,6 +21,8 @@ READERS_WAIT_MS: Final = 50
 
 _PAGE: Final = 4096
 _ROW_BYTES: Final = 200
+_COMMIT_BYTES: Final = 16_384
+"""What a batch counts for however small it is: some six pages of tables and indexes."""
 
 
 class Checkpointer:
@@ -33,6 +35,7 @@ class Checkpointer:
 
     def due(self, batch: Sequence[Job]) -> bool:
         """Count what a batch wrote; True when it is time to run."""
+        self._bytes += _COMMIT_BYTES
         for job in batch:
             self._bytes += job.bytes + _ROW_BYTES * job.rows
         return self._bytes * self._pages_per_byte >= CHECKPOINT_PAGES
