@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.bench.processes import (
     BareLoop,
     BenchDaemon,
+    Child,
     Publisher,
     Receiver,
     forget_peak,
@@ -17,6 +18,8 @@ from tests.bench.traffic import body
 
 SIZE, EVENTS = 100_000, 2000
 ONE, SLOW = "identification.complete", "verdict.block"
+STORED_AT_ONCE = 40
+"""Events of a transaction: the writer's 4 MiB."""
 SLOW_WEBHOOKS, SLOW_EVENTS, CONCURRENCY = 16, 150, 512
 
 
@@ -24,12 +27,15 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
     """Measure, the sides in turns; then with as much in flight as may be."""
     bare: list[float] = []
     ours: list[float] = []
+    stored: list[float] = []
+    (folder / "plain").mkdir()
     megabytes = len(body(SIZE)) / 1e6
     daemon = BenchDaemon(folder / "large")
     async with (
         daemon,
         Receiver(folder) as receiver,
         BareLoop(receiver) as loop,
+        Child("plain_sqlite", str(folder / "plain")) as plain,
         Publisher(daemon) as publisher,
     ):
         await daemon.webhook(receiver.url("one"), ONE)
@@ -39,6 +45,8 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
             bare.append(per_s * megabytes)
             run, _ = await deliver(daemon, publisher, receiver, EVENTS, ONE, size=SIZE)
             ours.append(run.per_s * megabytes)
+            job = f"{EVENTS} {STORED_AT_ONCE} rows {SIZE}"
+            stored.append(float(await plain.ask(job)) * megabytes)
         flood_mb = memory_mb(daemon.pid, "VmHWM")
         for number in range(SLOW_WEBHOOKS):
             await daemon.webhook(receiver.url(f"slow/{number}"), SLOW)
@@ -56,6 +64,7 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
         report.watched("bodies of 100 KB", daemon.late())
         report.add("", "100 KB: bare loop", "MB/s", bare)
         report.add("", "100 KB: socket to settled", "MB/s", ours)
+        report.add("", "100 KB: one SQLite thread that only stores them", "MB/s", stored)
         report.add(
             "9", "100 KB: socket to settled / bare loop", "ratio", ratios(ours, bare), at_least=0.8
         )

@@ -2,8 +2,8 @@
 
     python -m tests.bench.plain_sqlite FOLDER
 
-Each line on stdin is a job, `COUNT BATCH HOW`: that many events without deliveries, as rows that
-were prepared before the clock starts, a transaction a batch, synced at each. HOW is `many` for
+Each line on stdin is a job, `COUNT BATCH HOW SIZE`: that many events without deliveries, as rows
+that were prepared before the clock starts, a transaction a batch, synced at each. HOW is `many` for
 `executemany`, which is what one would write, or `rows` for statements of 256 rows, which is the
 fastest that is known. The answer is the number of events a second.
 """
@@ -33,12 +33,12 @@ async def make(folder: Path) -> None:
     await store.close()
 
 
-def rate(database: Path, count: int, batch: int, how: str) -> float:
+def rate(database: Path, count: int, batch: int, how: str, size: int) -> float:
     with closing(connect_writer(database)) as raw:
         start_wal(raw)
         raw.execute("PRAGMA wal_autocheckpoint = 1000")
         first: int = raw.execute("SELECT coalesce(max(id), 0) + 1 FROM events").fetchone()[0]
-        now, data = time.time_ns() // 1_000_000, payload()
+        now, data = time.time_ns() // 1_000_000, payload(size)
         rows = [
             (row, 1, 1, now, None, None, None, 1, 0, 0, 0, data)
             for row in range(first, first + count)
@@ -61,8 +61,9 @@ def main(folder: Path) -> None:
     asyncio.run(make(folder))
     print(f"ready, SQLite {sqlite3.sqlite_version}", flush=True)
     for line in sys.stdin:
-        count, batch, how = line.split()
-        print(rate(folder / DATABASE_FILE, int(count), int(batch), how), flush=True)
+        count, batch, how, size = line.split()
+        done = rate(folder / DATABASE_FILE, int(count), int(batch), how, int(size))
+        print(done, flush=True)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Runs(NamedTuple):
     plain: list[float]
     fastest: list[float]
     wide: list[Delivered]
+    narrow_bytes: list[float]
     wide_bytes: list[float]
 
 
@@ -84,7 +85,7 @@ async def batch_size(daemon: BenchDaemon, before: dict[str, float]) -> int:
 
 async def run(folder: Path, report: Report, rounds: int) -> None:
     """Measure, the sides in turns."""
-    runs = Runs([], [], [], [], [], [], [])
+    runs = Runs([], [], [], [], [], [], [], [])
     batches: list[float] = []
     (folder / "plain").mkdir()
     daemon = BenchDaemon(folder / "throughput")
@@ -109,12 +110,13 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
             runs.intake.append(await take_in(daemon, publisher, INTAKE_EVENTS, NONE))
             batch = await batch_size(daemon, before)
             for how, rates in (("many", runs.plain), ("rows", runs.fastest)):
-                rates.append(float(await plain.ask(f"{INTAKE_EVENTS} {batch} {how}")))
+                rates.append(float(await plain.ask(f"{INTAKE_EVENTS} {batch} {how} 0")))
             batches.append(batch)
             used = daemon.used_bytes()
             wide, _ = await deliver(daemon, publisher, receiver, WIDE_EVENTS, MANY, fanout=WIDE)
             runs.wide.append(wide)
             wide_bytes = (daemon.used_bytes() - used) / WIDE_EVENTS
+            runs.narrow_bytes.append(narrow_bytes)
             runs.wide_bytes.append((wide_bytes - narrow_bytes) / (WIDE - 1))
         report.watched("throughput, intake, fan-out", daemon.late())
     report.add("", "intake alone: events a commit", "events", batches)
@@ -155,6 +157,7 @@ def _tell(report: Report, runs: Runs) -> None:
         at_least=0.6,
     )
     report.add("3", "intake / bare loop", "ratio", ratios(intake, bare), at_least=3)
+    report.add("", "disk per event and its one delivery", "bytes", runs.narrow_bytes)
     report.add("", "100 webhooks each", "deliveries/s", wide)
     report.add("", "100 webhooks: CPU", "µs/delivery", [run.cpu_us for run in runs.wide])
     report.add("5", "100 webhooks / one webhook", "ratio", ratios(wide, one), at_least=0.95)
