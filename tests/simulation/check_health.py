@@ -70,6 +70,7 @@ class HealthRule:
         self._stored: dict[int, list[tuple[Attempt | None, Known]]] = {}
         self._last: dict[tuple[int, int], Attempt] = {}
         self._found: dict[int, Known] = {}
+        self._enabling: dict[int, list[tuple[Attempt | None, Known]]] = {}
         self._enabled: dict[int, set[bool]] = {}
         self._unsettled: dict[tuple[int, int], Attempt] = {}
         self._excused_ms = 0
@@ -84,6 +85,7 @@ class HealthRule:
     def stored(self, webhooks: list[Webhook], *, alive_ms: int, at: int) -> None:
         """What a run finds when it starts: something that was true lately."""
         self._found.clear()
+        self._enabling.clear()
         for webhook in webhooks:
             candidates = self._stored.get(webhook.row)
             found = known(webhook)
@@ -134,6 +136,7 @@ class HealthRule:
             self._enabled[webhook.row].add(enabled)
             if enabled:
                 self._stored[webhook.row].append((None, state.afresh()))
+                self._enabling[webhook.row] = [(None, state.afresh())]
 
     def switched(self, before: Webhook, after: Webhook) -> None:
         """The operator was told that this is done."""
@@ -143,8 +146,10 @@ class HealthRule:
         self._enabled[row] = {after.enabled}
         self._now[row] = self._now[row]._replace(enabled=after.enabled)
         if after.enabled:
-            self._now[row] = self._now[row].afresh()
-            self._stored[row] = [(None, self._now[row])]
+            # Afresh, and what was judged by that already while the change was being written.
+            since = self._enabling.pop(row)
+            self._now[row] = since[-1][1]._replace(enabled=True)
+            self._stored[row] = since
 
     def deleted(self, row: int) -> None:
         self._now.pop(row, None)
@@ -175,12 +180,21 @@ class HealthRule:
         if current is None or before is None or attempt.ended_at is None:
             return
         news: str | None = None
+        assert self._clock is not None
         before = before._replace(enabled=before.enabled and self._was_enabled(current))
         if attempt.outcome is Outcome.SUCCESS:
             after = before.afresh()
         else:
-            assert self._clock is not None
             after, news = before.failed(self._clock.wall_ms(), attempt.ended_at)
+        enabling = self._enabling.get(webhook.row)
+        if enabling is not None:
+            again = enabling[-1][1]
+            if attempt.outcome is Outcome.SUCCESS:
+                enabling.append((attempt, again.afresh()))
+            elif known(current) != after:
+                # The count was started afresh before the operator was told of it.
+                after, news = again.failed(self._clock.wall_ms(), attempt.ended_at)
+                enabling.append((attempt, after))
         self._set(webhook.row, attempt, after)
         if news is not None:
             self.told[news] += 1
