@@ -58,6 +58,14 @@ class Clock(Protocol):
         ...
 
 
+def wall_offset_ms(clock: Clock) -> int:
+    """What to add to the schedule's time to tell people when something will be.
+
+    In whole seconds: what was told once isn't told again as a millisecond later.
+    """
+    return round((clock.wall_ms() - clock.schedule_ms()) / 1000) * 1000
+
+
 class SystemClock:
     """The machine's clocks."""
 

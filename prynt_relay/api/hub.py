@@ -20,7 +20,7 @@ from prynt_relay.api.doors import Storage
 from prynt_relay.api.outputs import ENCODER
 from prynt_relay.api.presenters import streamed
 from prynt_relay.api.problems import ProblemError
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Clock, wall_offset_ms
 from prynt_relay.errors import ShuttingDownError
 from prynt_relay.store.history_stream import StreamedAttempt, attempts_between, newest_attempt
 
@@ -164,7 +164,8 @@ class Hub:
     async def frames(self, after_row: int, up_to_row: int) -> list[Frame]:
         """Read the attempts in `(after_row, up_to_row]`."""
         found = await self._storage.read(lambda conn: attempts_between(conn, after_row, up_to_row))
-        return [_frame(attempt) for attempt in found]
+        offset_ms = wall_offset_ms(self._clock)
+        return [_frame(attempt, offset_ms) for attempt in found]
 
     def kept_after(self, row: int) -> list[Frame] | None:
         """Return the kept attempts after `row`; None where some of them are no longer kept."""
@@ -251,9 +252,9 @@ class Reader:
         return frames
 
 
-def _frame(attempt: StreamedAttempt) -> Frame:
+def _frame(attempt: StreamedAttempt, offset_ms: int) -> Frame:
     data = b"id: %d\nevent: attempt\ndata: %b\n\n" % (
         attempt.row,
-        ENCODER.encode(streamed(attempt)),
+        ENCODER.encode(streamed(attempt, offset_ms)),
     )
     return Frame(attempt.row, attempt.webhook_row, data)

@@ -15,6 +15,7 @@ from prynt_relay.api.inputs import NoBody
 from prynt_relay.api.outputs import AcceptedEvent, DeliveryList, EventList
 from prynt_relay.api.queries import ListQuery, read_event_id, read_query, read_state
 from prynt_relay.api.webhook_handlers import check_event_type, find_webhook
+from prynt_relay.clock import wall_offset_ms
 from prynt_relay.errors import NotFoundError, RefusedEventError
 from prynt_relay.model import ids
 from prynt_relay.model.event import NewEvent
@@ -88,8 +89,9 @@ async def read_deliveries(request: web.Request, webhook: Webhook | None) -> Deli
         return filled(page, None if position is None else position[0], query.limit, deps)
 
     rows, before = await deps.storage.read(read)
+    offset_ms = wall_offset_ms(deps.clock)
     return DeliveryList(
-        data=[presenters.delivery(row) for row in rows],
+        data=[presenters.delivery(row, offset_ms) for row in rows],
         next_cursor=query.next_cursor(None if before is None else (before,)),
     )
 
@@ -158,7 +160,9 @@ async def get_one_delivery(request: web.Request) -> web.Response:
     if found is None:
         raise _no_delivery(request)
     # Rendering every attempt's request again can take milliseconds: not on the event loop.
-    view = await asyncio.to_thread(presenters.delivery_detail, found, deps.describe, deps.render)
+    view = await asyncio.to_thread(
+        presenters.delivery_detail, found, deps.describe, deps.render, wall_offset_ms(deps.clock)
+    )
     return answer(view)
 
 
@@ -174,7 +178,7 @@ async def retry_delivery(request: web.Request) -> web.Response:
     found = await deps.storage.read(lambda conn: get_delivery(conn, row))
     if found is None:
         raise _no_delivery(request)
-    return answer(presenters.delivery(found))
+    return answer(presenters.delivery(found, wall_offset_ms(deps.clock)))
 
 
 def _delivery_row(request: web.Request) -> int:
@@ -199,7 +203,7 @@ async def get_one_event(request: web.Request) -> web.Response:
         found = await deps.storage.read(lambda conn: event_detail(conn, event_id))
     if found is None:
         raise NotFoundError(f"there is no event {event_id[:40]!r}; GET /v1/events lists them")
-    return answer(presenters.event_detail(found))
+    return answer(presenters.event_detail(found, wall_offset_ms(deps.clock)))
 
 
 async def send_events(request: web.Request) -> web.Response:

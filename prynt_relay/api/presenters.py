@@ -78,8 +78,8 @@ def webhook_fields(
     )
 
 
-def delivery(row: history.DeliveryRow) -> Delivery:
-    """Return one line of the delivery log."""
+def delivery(row: history.DeliveryRow, offset_ms: int) -> Delivery:
+    """Return one line of the delivery log; `offset_ms` is `clock.wall_offset_ms`."""
     return Delivery(
         id=ids.delivery_id(row.row),
         webhook_id=row.webhook_id,
@@ -87,7 +87,7 @@ def delivery(row: history.DeliveryRow) -> Delivery:
         event_type=row.event_type,
         state=row.state.label,
         created_at=iso_ms(row.created_at_ms),
-        next_attempt_at=moment(row.next_attempt_ms),
+        next_attempt_at=_on_wall(row.next_attempt_ms, offset_ms),
         attempt_count=row.attempts,
         last_outcome=None if row.last_outcome is None else row.last_outcome.label,
         last_status=row.last_status,
@@ -95,13 +95,13 @@ def delivery(row: history.DeliveryRow) -> Delivery:
 
 
 def delivery_detail(
-    found: history_detail.DeliveryDetail, describe: Describe, render: Render
+    found: history_detail.DeliveryDetail, describe: Describe, render: Render, offset_ms: int
 ) -> DeliveryDetail:
     """Return a delivery with its attempts; bodies together stay within `MAX_SHOWN_BYTES`.
 
     Builds each request again: milliseconds for large bodies, worth a thread.
     """
-    summary = delivery(found.delivery)
+    summary = delivery(found.delivery, offset_ms)
     body = render(found.format, found.event, found.delivery.webhook_id)
     shown = max(MIN_SHOWN_ATTEMPTS, MAX_SHOWN_BYTES // (len(body) + 1))
     attempts = [attempt(found, each, describe, body) for each in found.attempts[-shown:]]
@@ -174,7 +174,7 @@ def event(row: history.EventRow) -> Event:
     )
 
 
-def event_detail(found: history_detail.EventDetail) -> EventDetail:
+def event_detail(found: history_detail.EventDetail, offset_ms: int) -> EventDetail:
     """Return an event with its data and deliveries."""
     stored = found.event
     return EventDetail(
@@ -184,7 +184,7 @@ def event_detail(found: history_detail.EventDetail) -> EventDetail:
         received_at=iso_ms(stored.received_at_ms),
         idempotency_key=stored.idempotency_key,
         data=Raw(stored.data),
-        deliveries=[delivery(row) for row in found.deliveries],
+        deliveries=[delivery(row, offset_ms) for row in found.deliveries],
         delivery_count=found.delivery_count,
     )
 
@@ -213,7 +213,7 @@ def backlog(found: history_backlog.Backlog, schedule_ms: int) -> BacklogView:
     )
 
 
-def streamed(row: history_stream.StreamedAttempt) -> StreamedAttempt:
+def streamed(row: history_stream.StreamedAttempt, offset_ms: int) -> StreamedAttempt:
     """Return an attempt as streams tell of it."""
     return StreamedAttempt(
         webhook_id=row.webhook_id,
@@ -228,5 +228,10 @@ def streamed(row: history_stream.StreamedAttempt) -> StreamedAttempt:
         status=row.status,
         error=row.error,
         state=row.state.label,
-        next_attempt_at=moment(row.next_attempt_ms),
+        next_attempt_at=_on_wall(row.next_attempt_ms, offset_ms),
     )
+
+
+def _on_wall(schedule_ms: int | None, offset_ms: int) -> str | None:
+    """Return a time of the schedule's clock as people will read it off theirs."""
+    return None if schedule_ms is None else iso_ms(schedule_ms + offset_ms)

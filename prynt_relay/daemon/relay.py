@@ -149,7 +149,7 @@ class Relay:
         config = self.config
         delivery = config.delivery
         live = LiveWebhooks(self.registry)
-        counts = AttemptCounts(self.metrics)
+        counts = AttemptCounts(self.metrics, self.clock)
         self.dispatcher = Dispatcher(
             clock=self.clock,
             store=self.store,

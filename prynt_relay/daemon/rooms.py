@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Clock, wall_offset_ms
 from prynt_relay.model.delivery import AttemptResult, Settlement
 from prynt_relay.model.event import StoredEvent
 from prynt_relay.model.mail import DueMail
@@ -43,8 +43,9 @@ class LiveWebhooks:
 class AttemptCounts:
     """What metrics and the log are told of attempts."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
+        self._clock = clock
 
     def ended(self, settlement: Settlement, webhook: Webhook, event: StoredEvent) -> None:
         """An attempt ended."""
@@ -53,7 +54,9 @@ class AttemptCounts:
         if settlement.number == 1:
             delay_ms = result.started_at_ms - event.received_at_ms
             self._metrics.first_attempt_delay(max(delay_ms, 0) / 1000)
-        attempt_finished(settlement, webhook, event)
+        again = settlement.next_attempt_ms is not None
+        offset_ms = wall_offset_ms(self._clock) if again else 0
+        attempt_finished(settlement, webhook, event, offset_ms=offset_ms)
 
     def settled(self, batch: Sequence[Settlement]) -> None:
         """Attempts are on disk."""

@@ -11,6 +11,7 @@ from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.log_handlers import DELIVERY_FILTERS, read_deliveries
 from prynt_relay.api.outputs import Attempt, DeliveryList
+from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import words
 from prynt_relay.dashboard.site import SITE
 from prynt_relay.dashboard.webhook_forms import see_other
@@ -96,7 +97,9 @@ async def delivery_page(request: web.Request) -> web.Response:
     deps, site = request.app[DEPS], request.app[SITE]
     limit = MAX_ATTEMPTS if "all" in request.query else SHOWN_ATTEMPTS
     found = await _read(request, limit)
-    view = await asyncio.to_thread(presenters.delivery_detail, found, deps.describe, deps.render)
+    view = await asyncio.to_thread(
+        presenters.delivery_detail, found, deps.describe, deps.render, wall_offset_ms(deps.clock)
+    )
     body = await asyncio.to_thread(_body, deps, found)
     webhook = deps.registry.by_id(view.webhook_id)
     return await site.render(
@@ -143,7 +146,9 @@ async def curl(request: web.Request) -> web.Response:
     """GET /deliveries/{deliveryId}/attempts/{number}/curl: the request as a command."""
     deps = request.app[DEPS]
     found = await _read(request, MAX_ATTEMPTS)
-    view = await asyncio.to_thread(presenters.delivery_detail, found, deps.describe, deps.render)
+    view = await asyncio.to_thread(
+        presenters.delivery_detail, found, deps.describe, deps.render, wall_offset_ms(deps.clock)
+    )
     for attempt in view.attempts:
         if str(attempt.number) == request.match_info["number"]:
             return web.Response(text=curl_command(attempt), content_type="text/plain")

@@ -8,6 +8,7 @@ from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS
 from prynt_relay.api.log_handlers import EVENT_FILTERS, read_events
 from prynt_relay.api.outputs import EventList
+from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import words
 from prynt_relay.dashboard.delivery_pages import asking, next_url
 from prynt_relay.dashboard.site import SITE
@@ -62,7 +63,7 @@ async def event_page(request: web.Request) -> web.Response:
         raise NotFoundError(
             f"There is no event {event_id[:40]!r}. It may be older than history is kept."
         )
-    view = presenters.event_detail(found)
+    view = presenters.event_detail(found, wall_offset_ms(deps.clock))
     hosts = {}
     for row in view.deliveries:
         webhook = deps.registry.by_id(row.webhook_id)

@@ -11,6 +11,7 @@ from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.open_handlers import read_stats
 from prynt_relay.api.outputs import BacklogView, DeliveryDetail, WebhookView
+from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import charts
 from prynt_relay.dashboard.attention import Health, disables_at_ms, health_of
 from prynt_relay.dashboard.site import SESSION, SITE
@@ -127,7 +128,7 @@ async def webhook_page(request: web.Request) -> web.Response:
         backlog=stats.backlog,
         charts=(charts.attempts_chart(stats.hours), charts.latency_chart(stats.hours)),
         ratio=charts.percent(charts.success_ratio(stats.hours)),
-        recent=[presenters.delivery(row) for row in recent],
+        recent=[presenters.delivery(row, wall_offset_ms(deps.clock)) for row in recent],
         event_types=_testable(deps, webhook),
         tested=await read_attempt(deps, webhook, request.query.get("tested", "")),
         timeout_s=site.settings.timeout_s(),
@@ -175,7 +176,9 @@ async def read_attempt(deps: Deps, webhook: Webhook, delivery_id: str) -> Delive
     found = await deps.storage.read(lambda conn: delivery_detail(conn, row, 1))
     if found is None or found.delivery.webhook_row != webhook.row or not found.attempts:
         return None
-    return await asyncio.to_thread(presenters.delivery_detail, found, deps.describe, deps.render)
+    return await asyncio.to_thread(
+        presenters.delivery_detail, found, deps.describe, deps.render, wall_offset_ms(deps.clock)
+    )
 
 
 async def secret_page(request: web.Request) -> web.Response:

@@ -13,13 +13,15 @@ from prynt_relay.telemetry.logs import enabled
 _log = structlog.get_logger(__name__)
 
 
-def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: StoredEvent) -> None:
+def attempt_finished(
+    settlement: Settlement, webhook: Webhook | None, event: StoredEvent, *, offset_ms: int = 0
+) -> None:
     """Log one attempt with its ids, outcome and consequences: failures as warnings.
 
     A success is logged at debug only, and costs one comparison where that is off. `webhook` is
     None where it was deleted while the attempt was under way. No URL (its host only), header,
     body or secret is in the line. A message that carried several deliveries has one line, the
-    first delivery's, with their number.
+    first delivery's, with their number. `offset_ms` is what the wall is ahead of the schedule.
     """
     result, message = settlement.result, settlement.message
     if message is not None and message.first_row != settlement.delivery_row:
@@ -41,7 +43,7 @@ def attempt_finished(settlement: Settlement, webhook: Webhook | None, event: Sto
         "duration_ms": result.duration_ms,
         "error": result.error,
         "state": settlement.state.label,
-        "next_attempt_at": iso_ms(next_ms) if next_ms is not None else None,
+        "next_attempt_at": iso_ms(next_ms + offset_ms) if next_ms is not None else None,
         "deliveries": message.count if message is not None else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
