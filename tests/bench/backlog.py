@@ -39,6 +39,7 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
     ready_s: list[float] = []
     grown_mb: list[float] = []
     rates: dict[BenchDaemon, list[float]] = {empty: [], full: []}
+    cpu_us: dict[BenchDaemon, list[float]] = {empty: [], full: []}
     async with Receiver(folder) as receiver:
         for daemon in (empty, full):
             await prepare(daemon, receiver)
@@ -51,6 +52,7 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
                     await deliver(daemon, publisher, receiver, 1000, LIVE)
                     run, _ = await deliver(daemon, publisher, receiver, LIVE_EVENTS, LIVE)
                 rates[daemon].append(run.per_s)
+                cpu_us[daemon].append(run.cpu_us)
                 await daemon.stop()
             ready_s.append(seconds)
             grown_mb.append(memory[full] - memory[empty])
@@ -60,6 +62,10 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
         report.add(
             "6", "socket to settled / empty", "ratio", ratios(rates[full], rates[empty]),
             at_least=0.9,
+        )  # fmt: skip
+        report.add(
+            "", "a million scheduled: CPU of an event / empty", "ratio",
+            ratios(cpu_us[full], cpu_us[empty]),
         )  # fmt: skip
         await at_once(full, receiver, report, rounds)
 

@@ -31,6 +31,7 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
             for keys in (False, True):
                 rates: dict[BenchDaemon, list[float]] = {empty: [], full: []}
                 intakes: dict[BenchDaemon, list[float]] = {empty: [], full: []}
+                cpu_us: dict[BenchDaemon, list[float]] = {empty: [], full: []}
                 for _ in range(rounds):
                     oldest = full.ask("SELECT min(id) FROM events")
                     for daemon, publisher in sides.items():
@@ -38,10 +39,15 @@ async def run(folder: Path, report: Report, rounds: int) -> None:
                             daemon, publisher, receiver, LIVE_EVENTS, LIVE, keys=keys
                         )
                         rates[daemon].append(run.per_s)
+                        cpu_us[daemon].append(run.cpu_us)
                         intake, _ = await take_in(daemon, publisher, INTAKE_EVENTS, NONE, keys=keys)
                         intakes[daemon].append(intake)
                     purged.append(full.ask("SELECT min(id) FROM events") - oldest)
                 suffix = ", random keys" if keys else ""
+                report.add(
+                    "", f"2 M settled: CPU of an event / empty{suffix}", "ratio",
+                    ratios(cpu_us[full], cpu_us[empty]),
+                )  # fmt: skip
                 for what, sets in (("socket to settled", rates), ("intake", intakes)):
                     report.add("", f"no history: {what}{suffix}", "events/s", sets[empty])
                     report.add(
