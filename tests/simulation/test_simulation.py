@@ -21,7 +21,7 @@ def test_the_first_seeds_break_nothing() -> None:
         assert result.attempts > 0
 
 
-@pytest.mark.parametrize("seed", [1, 25])
+@pytest.mark.parametrize("seed", [1, 7])
 def test_a_seed_replays_exactly(seed: int) -> None:
     """The same seed makes the same trace, in this process and in ones that hash otherwise."""
     traces = {simulate(seed).trace, simulate(seed).trace}
