@@ -47,6 +47,16 @@ class Supervisor:
             # A peer's connection that broke while asyncio was closing it; nothing of ours.
             _log.debug("connection error", action="connection_error", error=type(error).__name__)
             return
+        if "transport" in context or "protocol" in context:
+            # One connection's, which is closed after this. A receiver can provoke such: uvloop's
+            # TLS fails on a reset at a bad moment. No peer may stop the daemon.
+            _log.warning(
+                "a connection failed and was closed",
+                action="connection_failed",
+                why=message,
+                exc_info=error,
+            )
+            return
         self.fail(message, error if isinstance(error, BaseException) else None)
 
     async def stop(self) -> None:

@@ -34,6 +34,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "crashed": _at("critical", "An exception that nobody caught ended a thread or the program."),
     "dispatcher_stuck": _at("error", "The dispatcher has not moved for `age_s` seconds."),
     "connection_error": _at("debug", "A peer's connection broke while it was being closed."),
+    "connection_failed": _at("warning", "A connection failed as none should; it was closed."),
     "reloaded": _at("info", "The configuration was read again; `changed` names what is new."),
     "reload_needs_restart": _at("warning", "These settings changed but need a restart."),
     "reload_failed": _at("error", "A mistake in the new configuration; the old one stays."),
