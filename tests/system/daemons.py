@@ -102,6 +102,11 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and hasn't ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(
         self, *, wait: bool = True, prefix: Sequence[str] = (), program: Sequence[str] = ()
     ) -> None:
