@@ -149,7 +149,7 @@ class Relay:
         config = self.config
         delivery = config.delivery
         live = LiveWebhooks(self.registry)
-        counts = AttemptCounts(self.metrics, self.clock)
+        counts = AttemptCounts(self.metrics, self.registry, self.clock)
         self.dispatcher = Dispatcher(
             clock=self.clock,
             store=self.store,
@@ -192,6 +192,7 @@ class Relay:
             clock=self.clock,
             random_bytes=self.random_bytes,
             forget_filter=self.filters.forget,
+            deleted=lambda webhook: self.metrics.webhook_gone(webhook.id),
             cancelled=lambda count: self.metrics.finished(DeliveryState.CANCELLED, count),
         )
         self.resending = Resending(

@@ -43,14 +43,18 @@ class LiveWebhooks:
 class AttemptCounts:
     """What metrics and the log are told of attempts."""
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, registry: Registry, clock: Clock) -> None:
         self._metrics = metrics
+        self._registry = registry
         self._clock = clock
 
     def ended(self, settlement: Settlement, webhook: Webhook, event: StoredEvent) -> None:
         """An attempt ended."""
         result = settlement.result
         self._metrics.attempt(webhook.id, result.outcome, result.duration_ms / 1000)
+        if self._registry.by_row(webhook.row) is None:
+            # Deleted while the attempt was made: its series mustn't come back.
+            self._metrics.webhook_gone(webhook.id)
         if settlement.number == 1:
             delay_ms = result.started_at_ms - event.received_at_ms
             self._metrics.first_attempt_delay(max(delay_ms, 0) / 1000)

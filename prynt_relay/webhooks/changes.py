@@ -63,11 +63,12 @@ class Changes:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         forget_filter: Callable[[int], None] = lambda row: None,
+        deleted: Callable[[Webhook], None] = lambda webhook: None,
         cancelled: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`forget_filter` is told of webhooks whose filter is another, or gone with them.
 
-        `cancelled` is told how many deliveries a deletion has cancelled.
+        `deleted` is told of webhooks that are gone, `cancelled` how many deliveries that cancelled.
         """
         self._registry = registry
         self._store = store
@@ -78,6 +79,7 @@ class Changes:
         self._clock = clock
         self._random_bytes = random_bytes
         self._forget_filter = forget_filter
+        self._deleted = deleted
         self.conversions = Conversions(store, dispatch, clock, cancelled=cancelled)
         # One change of a webhook at a time, so that each is judged by what the last one left.
         self._locks: dict[int, asyncio.Lock] = {}
@@ -150,6 +152,7 @@ class Changes:
             self._registry.remove(webhook.row)
             self._forget_filter(webhook.row)
             self._dispatch.webhook_changed(webhook.row)
+            self._deleted(webhook)
             self.conversions.cancel(webhook.row)
             _log.info("webhook deleted", action="webhook_deleted", webhook_id=webhook.id)
         self._locks.pop(webhook.row, None)

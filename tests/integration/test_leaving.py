@@ -51,7 +51,7 @@ async def test_a_disk_that_fills_up_during_the_stop_keeps_nothing_open(
 
 
 async def test_what_a_deletion_cancels_is_counted(tmp_path: Path) -> None:
-    """Scheduled and held deliveries of a deleted webhook are finished, as cancelled."""
+    """A deleted webhook's deliveries are finished, as cancelled; its own series are gone."""
     async with (
         Receiver(respond=Reply(status=500)) as receiver,
         running(local_config(tmp_path)) as relay,
@@ -62,6 +62,7 @@ async def test_what_a_deletion_cancels_is_counted(tmp_path: Path) -> None:
         await relay.changes.delete(webhook.id)
         await relay.changes.conversions.finished(webhook.row)
         assert relay.metrics.snapshot({}).finished[DeliveryState.CANCELLED] == 2
+        assert webhook.id not in relay.metrics.snapshot({}).webhook_attempts
 
 
 async def test_an_attempt_that_ends_after_the_deletion_is_not_counted_twice(
@@ -86,6 +87,7 @@ async def test_an_attempt_that_ends_after_the_deletion_is_not_counted_twice(
         (settlement,) = await settlements.wait_for(1)
         assert settlement.state is DeliveryState.CANCELLED
         assert relay.metrics.snapshot({}).finished[DeliveryState.CANCELLED] == 1
+        assert webhook.id not in relay.metrics.snapshot({}).webhook_attempts
         await publisher.close()
 
 
