@@ -207,6 +207,7 @@ class Relay:
             transport=self.sender,
             event_types=self.event_types,
             message_to=self.dispatcher.message_to,
+            attempted=counts.attempted,
         )
         self.acceptor = Acceptor(
             parser=EventParser(

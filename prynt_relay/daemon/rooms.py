@@ -51,16 +51,20 @@ class AttemptCounts:
     def ended(self, settlement: Settlement, webhook: Webhook, event: StoredEvent) -> None:
         """An attempt ended."""
         result = settlement.result
-        self._metrics.attempt(webhook.id, result.outcome, result.duration_ms / 1000)
-        if self._registry.by_row(webhook.row) is None:
-            # Deleted while the attempt was made: its series mustn't come back.
-            self._metrics.webhook_gone(webhook.id)
+        self.attempted(webhook, result)
         if settlement.number == 1:
             delay_ms = result.started_at_ms - event.received_at_ms
             self._metrics.first_attempt_delay(max(delay_ms, 0) / 1000)
         again = settlement.next_attempt_ms is not None
         offset_ms = wall_offset_ms(self._clock) if again else 0
         attempt_finished(settlement, webhook, event, offset_ms=offset_ms)
+
+    def attempted(self, webhook: Webhook, result: AttemptResult) -> None:
+        """An attempt ended, of the schedule or of a test."""
+        self._metrics.attempt(webhook.id, result.outcome, result.duration_ms / 1000)
+        if self._registry.by_row(webhook.row) is None:
+            # Deleted while the attempt was made: its series mustn't come back.
+            self._metrics.webhook_gone(webhook.id)
 
     def settled(self, batch: Sequence[Settlement]) -> None:
         """Attempts are on disk."""

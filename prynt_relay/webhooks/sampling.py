@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from prynt_relay.errors import InvalidFieldError, NotFoundError, ShuttingDownError
-from prynt_relay.model.delivery import Settlement
+from prynt_relay.model.delivery import AttemptResult, Settlement
 from prynt_relay.model.event import Append, Appended, NewEvent, Target
 from prynt_relay.model.samples import sample_data
 from prynt_relay.model.states import DeliveryState, Format, Outcome, Trigger
@@ -47,13 +47,18 @@ class Sampling:
         transport: Transport,
         event_types: Sequence[str],
         message_to: Callable[[Webhook], AbstractAsyncContextManager[None]],
+        attempted: Callable[[Webhook, AttemptResult], None] = lambda webhook, result: None,
     ) -> None:
-        """`message_to` is entered around each request: where messages are paced, it waits."""
+        """`message_to` is entered around each request: where messages are paced, it waits.
+
+        `attempted` is told of every attempt when it ended.
+        """
         self._registry = registry
         self._store = store
         self._transport = transport
         self._event_types = event_types
         self._message_to = message_to
+        self._attempted = attempted
         self._slots = asyncio.Semaphore(SAMPLES_AT_ONCE)
         self._under_way: set[asyncio.Task[int]] = set()
         self._closed = False
@@ -115,6 +120,7 @@ class Sampling:
                 raise RuntimeError("a sample without keys of its own was taken for a duplicate")
             async with self._message_to(webhook):
                 result = await self._transport.send(webhook, stored, webhook.format)
+            self._attempted(webhook, result)
             success = result.outcome is Outcome.SUCCESS
             settlement = Settlement(
                 delivery_row=appended.first_delivery_row,

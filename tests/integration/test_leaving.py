@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from prynt_relay.daemon.relay import Relay
 from prynt_relay.errors import StorageUnavailableError
-from prynt_relay.model.states import DeliveryState
+from prynt_relay.model.states import DeliveryState, Outcome
 from prynt_relay.store.lock import StateFolder
 from tests.clock import FakeClock
 from tests.integration.mail_servers import MailBox
@@ -108,3 +108,17 @@ async def test_a_warning_goes_by_the_time_that_a_reload_set(tmp_path: Path) -> N
         await event(relay)
         minute = f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%d %H:%M}"
         assert minute in str((await mail(box)).message["Subject"])
+
+
+async def test_a_sample_counts_as_an_attempt(tmp_path: Path) -> None:
+    """What a test sent is in the sums and the webhook's series, as in the API's figures."""
+    async with (
+        Receiver(respond=Reply(status=500)) as receiver,
+        running(local_config(tmp_path)) as relay,
+    ):
+        webhook, _ = await subscribe(relay, receiver)
+        await relay.sampling.test(webhook.id, None)
+        counted = relay.metrics.snapshot({})
+        assert counted.attempts[Outcome.HTTP_ERROR] == 1
+        assert counted.webhook_attempts[webhook.id][Outcome.HTTP_ERROR] == 1
+        assert counted.finished[DeliveryState.FAILED] == 0
