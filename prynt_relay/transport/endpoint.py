@@ -88,8 +88,11 @@ class Endpoint:
     def __init__(self, webhook: Webhook) -> None:
         """Prepare; raises `InvalidFieldError` for what can't be sent in an HTTP request."""
         self.webhook = webhook
-        url = URL(webhook.url)
-        self.host = url.host or ""
+        try:
+            url = URL(webhook.url)
+        except ValueError:  # its text can hold more of the URL than anybody may see
+            raise InvalidFieldError("url", "is no URL that can be connected to") from None
+        self.host = _shown_host(url)
         self.connect_request = ConnectRequest(url.origin())
         self._target = _checked("url", _request_target(webhook.url))
         self._end = "".join(
@@ -126,6 +129,14 @@ class Endpoint:
         lines += [f"{name}: {value}" for name, value in leading_headers(format)]
         start = self._starts[format.value] = "\r\n".join([*lines, ""])
         return start
+
+
+def _shown_host(url: URL) -> str:
+    """Return the host as people write it; as DNS knows it where that is no encoded name."""
+    try:
+        return url.host or ""
+    except UnicodeError:
+        return url.raw_host or ""
 
 
 def _request_target(url: str) -> str:

@@ -102,6 +102,9 @@ class EndpointRules:
             if not self._is_allowed(address):
                 raise _bad_url(f"must name a domain, not the IP address {address}")
             return
+        if not host.isprintable():
+            # Encoding leaves some of them out: the name would be another than it seems.
+            raise _bad_url(f"has invisible characters in its host name: {host!a}")
         try:
             name = host.encode("idna").decode() if not host.isascii() else host
         except UnicodeError:

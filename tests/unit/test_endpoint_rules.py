@@ -84,6 +84,8 @@ def test_urls_that_a_webhook_may_have(url: str) -> None:
         "https://" + "a" * 64 + ".com/",
         "https://" + "a." * 127 + "com/",
         "https://exa%6dple.com/",
+        "https://exa\u00admple.com/",
+        "https://a\u200db.example.com/",
         "https://x.example/" + "a" * (2049 - 18),
     ],
 )
