@@ -17,8 +17,10 @@ PAGES_AT_ONCE: Final = 4
 """Pages read at the same time; the other webhooks wait their turn, each in line once."""
 
 PREFETCH_ROWS: Final = 32
+PREFETCH_MOST_ROWS: Final = 96
 PREFETCH_BYTES: Final = 1024 * 1024
-"""How much payload a page brings along; the rest is read when its turn comes."""
+"""How much payload a page brings along; the rest is read when its turn comes. The rows bound what
+one look may bring where small events are followed by large ones."""
 
 EVENTS_AT_ONCE: Final = 128
 """Most events read in one go."""
@@ -117,15 +119,19 @@ class Pager:
         """Read the events of what is due now, up to `PREFETCH_BYTES`."""
         now_ms = self._clock.schedule_ms()
         due = [delivery for delivery in page if delivery.due_ms <= now_ms]
-        room = PREFETCH_BYTES
-        for start in range(0, len(due), PREFETCH_ROWS):
-            if room <= 0:
-                return
-            part = due[start : start + PREFETCH_ROWS]
+        room, rows, start = PREFETCH_BYTES, PREFETCH_ROWS, 0
+        while start < len(due) and room > 0:
+            part = due[start : start + rows]
+            start += rows
             events = await self._store.events(list({delivery.event_row for delivery in part}))
+            size = 0
             for delivery in part:
-                delivery.event = events.get(delivery.event_row)
-            room -= sum(len(event.data) for event in events.values())
+                delivery.event = event = events.get(delivery.event_row)
+                size += len(event.data) if event is not None else 0
+            room -= size
+            # Each look costs a hop to another thread: the next brings as many as there is room
+            # for, if they are as large as these.
+            rows = max(1, min(PREFETCH_MOST_ROWS, room * len(part) // max(size, 1)))
 
     def _reader_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
