@@ -7,11 +7,15 @@ systemd starts it again on a database that is whole.
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 _log = structlog.get_logger(__name__)
+
+_BROKEN: Final = frozenset({"Fatal error on SSL protocol", "Fatal error on transport"})
+"""What uvloop and asyncio say of a connection that fails beneath a protocol. A receiver can provoke
+it: uvloop still reads what has come over TLS after the connection was given up."""
 
 
 class Supervisor:
@@ -43,13 +47,13 @@ class Supervisor:
         """Take what asyncio could hand to nobody (`loop.set_exception_handler`)."""
         error = context.get("exception")
         message = str(context.get("message", "unhandled error in the event loop"))
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) or message in _BROKEN:
             # A peer's connection that broke while asyncio was closing it; nothing of ours.
             _log.debug("connection error", action="connection_error", error=type(error).__name__)
             return
         if "transport" in context or "protocol" in context:
-            # One connection's, which is closed after this. A receiver can provoke such: uvloop's
-            # TLS fails on a reset at a bad moment. No peer may stop the daemon.
+            # One connection's, which is closed after this. Whatever a peer has to do with it, it
+            # may not stop the daemon.
             _log.warning(
                 "a connection failed and was closed",
                 action="connection_failed",
