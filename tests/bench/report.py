@@ -102,7 +102,9 @@ class Report:
             "seconds": round(seconds, 1),
             "figures": figures,
             "late": {
-                name: [late._asdict() for late in sorted(noted, key=lambda one: -one.late_ms)[:20]]
+                name: [
+                    late._asdict() for late in sorted(noted, key=lambda one: -one.blocked_ms)[:20]
+                ]
                 for name, noted in self._late.items()
             },
         }
