@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -132,11 +133,8 @@ class Publisher:
 
 
 @contextlib.asynccontextmanager
-async def receivers(folder: Path, events: int) -> AsyncIterator[tuple[list[int], Path, Path]]:
-    """Gives the ports, the certificate authority, and the file with a byte per received event."""
-    marks = folder / "marks"
-    with marks.open("wb") as file:
-        file.truncate(events)
+async def receivers(marks: Path) -> AsyncIterator[tuple[list[int], Path, Callable[[], None]]]:
+    """Gives the ports, the certificate authority's file, and what mends those that misbehave."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.system.soak_receivers", str(marks), *behaviours(),
         stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
@@ -144,7 +142,7 @@ async def receivers(folder: Path, events: int) -> AsyncIterator[tuple[list[int],
     try:
         assert process.stdout is not None
         place = json.loads(await process.stdout.readline())
-        yield place["ports"], Path(place["ca"]), marks
+        yield place["ports"], Path(place["ca"]), lambda: process.send_signal(signal.SIGUSR1)
     finally:
         process.kill()
         await process.wait()
@@ -153,8 +151,9 @@ async def receivers(folder: Path, events: int) -> AsyncIterator[tuple[list[int],
 class Soak:
     """A daemon with its webhooks, its publishers, and what is seen of it."""
 
-    def __init__(self, daemon: Daemon, events: int, marks: Path) -> None:
+    def __init__(self, daemon: Daemon, events: int, marks: Path, mend: Callable[[], None]) -> None:
         self.daemon = daemon
+        self.mend = mend
         self.marks = marks
         self.acknowledged = bytearray(events)
         self.samples: list[Sample] = []
@@ -220,7 +219,10 @@ class Soak:
         await self.daemon.start()
 
     async def run(self, rate: float, seconds: float) -> None:
-        """Publish, sample and restart, then let it settle."""
+        """Publish, sample and restart; then mend all receivers, and let it settle.
+
+        Those that hang get one slot each, so that a backlog is left of what they didn't take.
+        """
         sampling = asyncio.create_task(self.sample(time.monotonic()))
         try:
             async with asyncio.TaskGroup() as group:
@@ -229,6 +231,7 @@ class Soak:
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
+        self.mend()
         with contextlib.suppress(AssertionError):  # how many aren't is among the figures
             await until(self.settled, "all was settled", timeout_s=SETTLING_S)
         if not self.daemon.running:
@@ -265,7 +268,11 @@ async def soak(
     """Run one, `rate` in events a second; writes its samples as CSV to a file."""
     seconds = minutes * 60
     events = int((rate or MOST_PER_S) * (seconds + MEASURED_S) * 1.1)
-    async with receivers(folder, events) as (ports, ca_file, marks):
+    marks = folder / "marks"
+    # A byte for each event, set once it has been received.
+    with marks.open("wb") as file:
+        file.truncate(events)
+    async with receivers(marks) as (ports, ca_file, mend):
         daemon = Daemon(
             folder,
             delivery={"timeout": "1s", "retry_schedule": ["1s", "2s"]},
@@ -279,7 +286,7 @@ async def soak(
             "PRYNT_RELAY_EXTRA_EVENT_TYPES": ",".join(f"soak.n{n}" for n in range(WEBHOOKS))
         }
         async with daemon:
-            one = Soak(daemon, events, marks)
+            one = Soak(daemon, events, marks, mend)
             await one.subscribe(ports)
             running = [asyncio.create_task(publisher.run()) for publisher in one.publishers]
             try:

@@ -4,7 +4,8 @@
 
 Prints one line of JSON with the ports and the certificate authority's file, and serves until it is
 killed. Behaviours: `good`, `hang` (never answers), `drip` (200, then a byte now and then), `fail`
-(500), `reset`. The n-th byte of the file MARKS is set once the event whose data is `{"n":n}` came.
+(500), `reset`; after SIGUSR1 all are good. The n-th byte of the file MARKS is set once the event
+whose data begins with `{"n":n` came.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import functools
 import json
 import mmap
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Final, cast
@@ -30,6 +32,9 @@ _NUMBER: Final = re.compile(rb'"data":\{"n":([0-9]+)')
 
 class Receiver(asyncio.Protocol):
     """One connection."""
+
+    mended = False
+    """Whether all of them are well from now on."""
 
     def __init__(self, behaviour: str, marks: mmap.mmap) -> None:
         self._behaviour = behaviour
@@ -53,7 +58,7 @@ class Receiver(asyncio.Protocol):
             self._answer()
 
     def _answer(self) -> None:
-        if self._behaviour == "good":
+        if self._behaviour == "good" or Receiver.mended:
             self._transport.write(OK)
         elif self._behaviour == "fail":
             self._transport.write(FAILED)
@@ -74,6 +79,7 @@ async def main(file: Path, behaviours: list[str]) -> None:
         marks = mmap.mmap(opened.fileno(), 0)
     context = shared_authority().server_context()
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, setattr, Receiver, "mended", True)
     servers = [
         await loop.create_server(
             functools.partial(Receiver, behaviour, marks), "127.0.0.1", 0, ssl=context
