@@ -14,6 +14,7 @@ import uvloop
 
 from prynt_relay.config.settings import Config
 from prynt_relay.daemon import sd_notify
+from prynt_relay.daemon.memory import keep_trimmed
 from prynt_relay.daemon.relay import Relay
 from prynt_relay.errors import ConfigError, RelayError, StateFolderLockedError
 from prynt_relay.telemetry import logs
@@ -69,6 +70,7 @@ async def _serve(config: Config, reload: Reload | None) -> int:
     )
     sd_notify.ready(f"delivering to {len(relay.registry)} webhooks")
     process.started()
+    relay.supervisor.start("memory", keep_trimmed())
     _quieten_collector()
     return await process.run()
 

@@ -8,7 +8,7 @@ from tests.system.soak import soak
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_minutes_under_load_leave_everything_flat(tmp_path: Path) -> None:
     """Memory, descriptors and the log's size stay, and every acknowledged event is settled.
 
