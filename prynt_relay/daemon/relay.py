@@ -233,15 +233,18 @@ class Relay:
         self.housekeeping = Housekeeping(self)
 
     async def _begin(self) -> None:
+        earliest_due, bulk_jobs = await self.store.earliest_due(), await self.store.bulk_jobs()
         webhooks: list[Webhook] = list(self.registry)
-        self.dispatcher.start(webhooks, await self.store.earliest_due())
-        self.changes.conversions.resume(await self.store.bulk_jobs())
+        # Where an address is taken the start fails: nothing must have been sent by then.
+        self.dispatcher.start(webhooks, earliest_due, hold=True)
         self.housekeeping.start(self.supervisor)
         self.supervisor.start("outbox", self.outbox.run())
         self.api.supervise(self.supervisor)
         await self.metrics_server.start()
         await self.api.start()
         await self.intake.start()
+        self.dispatcher.release()
+        self.changes.conversions.resume(bulk_jobs)
 
     # --- life
 

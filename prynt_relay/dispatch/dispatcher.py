@@ -84,20 +84,31 @@ class Dispatcher:
             on_freed=self._pump,
         )
         self._most_unsettled = 4 * concurrency
-        self._running = self._pumping = False
+        self._started = self._running = self._pumping = False
         self._ticked_at = clock.monotonic()
 
     # --- life
 
-    def start(self, webhooks: Sequence[Webhook], earliest_due_ms: dict[int, int]) -> None:
-        """Begin to send. `earliest_due_ms` says per webhook when its first delivery is due."""
-        self._running = True
+    def start(
+        self, webhooks: Sequence[Webhook], earliest_due_ms: dict[int, int], *, hold: bool = False
+    ) -> None:
+        """Begin to send. `earliest_due_ms` says per webhook when its first delivery is due.
+
+        With `hold` everything is taken note of, and nothing sent before `release`.
+        """
+        self._started = True
         for webhook in webhooks:
             turn = self._add_turn(webhook, stored_from_ms=earliest_due_ms.get(webhook.row, NEVER))
             self._pager.watch(turn.lane)
         self._pace.after_start(
             self._turns[webhook.row] for webhook in webhooks if webhook.format is PACED
         )
+        if not hold:
+            self.release()
+
+    def release(self) -> None:
+        """Begin to send after a start with `hold`."""
+        self._running = True
         self._tick()
 
     async def stop(self, drain_s: float) -> int:
@@ -106,7 +117,7 @@ class Dispatcher:
         Returns how many attempts were cut off; they don't count and are made again after the
         next start. Waits until what did finish is on disk, if the disk takes it.
         """
-        self._running = False
+        self._running = self._started = False
         if self._timer is not None:
             self._timer.cancel()
         await self._pager.stop()
@@ -192,7 +203,7 @@ class Dispatcher:
                 del self._turns[row]
             return
         if turn is None:
-            if self._running:
+            if self._started:
                 self._add_turn(webhook, stored_from_ms=NEVER)
             return
         if not webhook.enabled:

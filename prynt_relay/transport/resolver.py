@@ -49,7 +49,7 @@ class BlockedAddressError(OSError):
 class Lookup(Protocol):
     """A way to look up names."""
 
-    def __call__(self, host: str) -> Awaitable[Sequence[str]]:
+    def __call__(self, host: str, /) -> Awaitable[Sequence[str]]:
         """Return all addresses of `host`; raise `DnsError` where there are none."""
         ...
 

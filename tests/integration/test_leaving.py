@@ -1,20 +1,29 @@
 """A relay that stops in trouble, and what it counts and says while it changes."""
 
 import asyncio
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from prynt_relay.config.settings import Api, Listen
 from prynt_relay.daemon.relay import Relay
-from prynt_relay.errors import StorageUnavailableError
+from prynt_relay.errors import RelayError, StorageUnavailableError
 from prynt_relay.model.states import DeliveryState, Outcome
 from prynt_relay.store.lock import StateFolder
 from tests.clock import FakeClock
 from tests.integration.mail_servers import MailBox
 from tests.integration.receivers import Receiver, Reply
-from tests.integration.relays import Publisher, Settlements, local_config, running, subscribe
+from tests.integration.relays import (
+    Publisher,
+    Settlements,
+    local_config,
+    loopback,
+    running,
+    subscribe,
+)
 from tests.integration.test_disabling import HOUR_S, ONCE, config_with_mail, event, mail
 
 
@@ -122,3 +131,23 @@ async def test_a_sample_counts_as_an_attempt(tmp_path: Path) -> None:
         assert counted.attempts[Outcome.HTTP_ERROR] == 1
         assert counted.webhook_attempts[webhook.id][Outcome.HTTP_ERROR] == 1
         assert counted.finished[DeliveryState.FAILED] == 0
+
+
+async def test_a_start_that_fails_has_sent_nothing(tmp_path: Path) -> None:
+    """Where an address is taken the daemon leaves at once, before what is due goes out."""
+    clock = FakeClock()
+    async with Receiver(respond=Reply(status=500)) as receiver:
+        async with running(local_config(tmp_path), clock=clock) as relay:
+            await subscribe(relay, receiver)
+            await event(relay)
+        await clock.jump(HOUR_S)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            listen = Listen(host="127.0.0.1", port=taken.getsockname()[1])
+            with pytest.raises(RelayError, match=r"api\.listen"):
+                await Relay(
+                    local_config(tmp_path, api=Api(listen=listen)), clock=clock, lookup=loopback
+                ).start()
+        assert len(receiver.requests) == 1
+        async with running(local_config(tmp_path), clock=clock) as relay:
+            await Settlements(relay).wait_for(1)
+        assert len(receiver.requests) == 2
