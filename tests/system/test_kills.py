@@ -36,9 +36,12 @@ def unknown_states(database: Path) -> int:
     """Rows of a state, or in a condition, that the state machine does not know."""
     with sqlite3.connect(database) as connection:
         count: int = connection.execute(
-            """SELECT count(*) FROM deliveries WHERE state NOT IN (0, 1, 2, 3, 4)
+            """SELECT count(*) FROM deliveries LEFT JOIN (
+                       SELECT delivery, count(*) AS logged FROM attempts GROUP BY delivery
+                   ) AS log ON log.delivery = deliveries.id
+                   WHERE state NOT IN (0, 1, 2, 3, 4)
                    OR (state = ?) <> (next_attempt_ms IS NOT NULL)
-                   OR attempts <> (SELECT count(*) FROM attempts WHERE delivery = deliveries.id)
+                   OR attempts <> coalesce(logged, 0)
                    OR (state = ?) <> coalesce(last_outcome = ?, 0)""",
             (DeliveryState.SCHEDULED, DeliveryState.DELIVERED, Outcome.SUCCESS),
         ).fetchone()[0]
