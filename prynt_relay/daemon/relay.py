@@ -233,6 +233,8 @@ class Relay:
         self.housekeeping = Housekeeping(self)
 
     async def _begin(self) -> None:
+        # A crash may have left a large fan-out half written: its rest must be seen as due too.
+        await self.store.fanouts_written()
         earliest_due, bulk_jobs = await self.store.earliest_due(), await self.store.bulk_jobs()
         webhooks: list[Webhook] = list(self.registry)
         # Where an address is taken the start fails: nothing must have been sent by then.

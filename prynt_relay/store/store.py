@@ -154,6 +154,14 @@ class Store(WebhookDoor, BulkDoor, MailDoor):
         """Fails with StorageUnavailableError when only a restart can help; never succeeds."""
         return self._writer.fatal
 
+    async def fanouts_written(self) -> None:
+        """Return once every event before the call has all its deliveries.
+
+        A crash may have left a large fan-out half written; it is completed at the start, and
+        whoever looks for what is due must come after that.
+        """
+        await self._call(lambda _: None, after_fanouts=True)
+
     async def due_page(
         self, webhook_row: int, after: tuple[float, float], limit: int
     ) -> list[DueDelivery]:
