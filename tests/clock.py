@@ -76,7 +76,6 @@ class FakeClock:
         self._now_ms = end_ms
         await turns()
 
-
     async def jump(self, seconds: float) -> None:
         """Let `seconds` pass at once: what was due in between fires now, each timer once."""
         self._now_ms += seconds * 1000
