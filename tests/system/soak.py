@@ -32,7 +32,11 @@ CONNECTIONS: Final = 4
 TICK_S: Final = 0.02
 MEASURED_S: Final = 10.0
 WARM_UP_S: Final = 120.0
-"""Until keys are forgotten as fast as they come, and the database's caches are full."""
+"""Until keys are forgotten as fast as they come, and the database's caches are full.
+
+With a restart too: what waited meanwhile comes at once, uses every slot, and makes a process as large
+as it will ever be. The first third has to have had that as the last one has.
+"""
 FLAT: Final = 0.05
 WAL_BOUND: Final = 32 * 2**20
 """Twice the size from which on the log is begun anew at once (docs/architecture.md)."""
@@ -221,6 +225,12 @@ class Soak:
         await self.daemon.stop()
         await self.daemon.start()
 
+    async def under_load(self, rate: float, seconds: float) -> None:
+        """Publish, and restart half way."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.restart(seconds / 2))
+            group.create_task(self.publish(rate, seconds))
+
     async def run(self, rate: float, seconds: float) -> None:
         """Publish, sample and restart; then mend all receivers, and let it settle.
 
@@ -228,9 +238,7 @@ class Soak:
         """
         sampling = asyncio.create_task(self.sample(time.monotonic()))
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.restart(seconds / 2))
-                group.create_task(self.publish(rate, seconds))
+            await self.under_load(rate, seconds)
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
@@ -295,7 +303,7 @@ async def soak(
             try:
                 if rate is None:
                     rate = await one.most_per_s() / 2
-                await one.publish(rate, WARM_UP_S)
+                await one.under_load(rate, WARM_UP_S)
                 await one.run(rate, seconds)
                 figures = await one.figures(rate)
             finally:
