@@ -34,8 +34,8 @@ MEASURED_S: Final = 10.0
 WARM_UP_S: Final = 120.0
 """Until keys are forgotten as fast as they come, and the database's caches are full.
 
-With a restart too: what waited meanwhile comes at once, uses every slot, and makes a process as large
-as it will ever be. The first third has to have had that as the last one has.
+With a restart too: what waited meanwhile comes at once, uses every slot, and makes a process as
+large as it will ever be. The first third has to have had that as the last one has.
 """
 FLAT: Final = 0.05
 WAL_BOUND: Final = 32 * 2**20
