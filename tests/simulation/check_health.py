@@ -42,6 +42,13 @@ class Known(NamedTuple):
             return after._replace(warned=True), "warned" if self.enabled else None
         return after, None
 
+    def after(self, attempt: Attempt, wall_ms: int) -> tuple["Known", str | None]:
+        """After an attempt that ended, whichever way."""
+        if attempt.outcome is Outcome.SUCCESS:
+            return self.afresh(), None
+        assert attempt.ended_at is not None
+        return self.failed(wall_ms, attempt.ended_at)
+
     def afresh(self) -> "Known":
         return Known(None, None, 0, 0, warned=False, enabled=self.enabled)
 
@@ -59,6 +66,50 @@ def known(webhook: Webhook) -> Known:
     )
 
 
+History = list[tuple[Attempt | None, Known]]
+"""What became of a webhook, oldest first, each state with the attempt that made it so."""
+
+
+class Enabling:
+    """An operator asked for a webhook to be enabled and was not told yet that it is.
+
+    In between its count starts afresh, nobody sees when. Attempts that end meanwhile tell the
+    possible moments apart as soon as they come out differently; a first failure of a webhook that
+    had none does not, and then both stay possible.
+    """
+
+    def __init__(self, fresh: Known) -> None:
+        self._fresh = fresh
+        # Whether it may be still to come; and what may have become of it since it came.
+        self._to_come = True
+        self.since: list[History] = [[(None, fresh)]]
+
+    def judged(
+        self, attempt: Attempt, before: Known, found: Known, *, wall_ms: int
+    ) -> tuple[Known, str | None] | None:
+        """An attempt made `found` of it; None if there is no moment that explains that."""
+        after, news = before.after(attempt, wall_ms)
+        self._to_come = self._to_come and after == found
+        explained = (after, news) if self._to_come else None
+        since: list[History] = []
+        for history in self.since:
+            after, news = history[-1][1].after(attempt, wall_ms)
+            if after == found:
+                since.append([*history, (attempt, after)])
+                explained = explained or (after, news)
+        if self._to_come:
+            since.append([(None, self._fresh)])
+        self.since = since
+        return explained
+
+    def over(self, found: Known) -> History | None:
+        """It is done and left `found`; None if nothing explains that."""
+        for history in self.since:
+            if history[-1][1]._replace(enabled=True) == found:
+                return history
+        return None
+
+
 class HealthRule:
     """Follows every webhook through attempts, operators and restarts."""
 
@@ -66,11 +117,11 @@ class HealthRule:
         self._journal = journal
         self._clock: SimClock | None = None
         self._now: dict[int, Known] = {}
-        # What the disk may have, oldest first, each with the attempt that made it so.
-        self._stored: dict[int, list[tuple[Attempt | None, Known]]] = {}
+        # What the disk may have.
+        self._stored: dict[int, History] = {}
         self._last: dict[tuple[int, int], Attempt] = {}
         self._found: dict[int, Known] = {}
-        self._enabling: dict[int, list[tuple[Attempt | None, Known]]] = {}
+        self._enabling: dict[int, Enabling] = {}
         self._enabled: dict[int, set[bool]] = {}
         self._unsettled: dict[tuple[int, int], Attempt] = {}
         self._excused_ms = 0
@@ -136,7 +187,7 @@ class HealthRule:
             self._enabled[webhook.row].add(enabled)
             if enabled:
                 self._stored[webhook.row].append((None, state.afresh()))
-                self._enabling[webhook.row] = [(None, state.afresh())]
+                self._enabling[webhook.row] = Enabling(state.afresh())
 
     def switched(self, before: Webhook, after: Webhook) -> None:
         """The operator was told that this is done."""
@@ -147,7 +198,14 @@ class HealthRule:
         self._now[row] = self._now[row]._replace(enabled=after.enabled)
         if after.enabled:
             # Afresh, and what was judged by that already while the change was being written.
-            since = self._enabling.pop(row)
+            enabling = self._enabling.pop(row)
+            since = enabling.over(known(after))
+            if since is None:
+                self._journal.wrong(
+                    "24-hour rule",
+                    f"webhook {row} is enabled as {known(after)}, to be one of {enabling.since}",
+                )
+                since = [(None, known(after))]
             self._now[row] = since[-1][1]._replace(enabled=True)
             self._stored[row] = since
 
@@ -179,22 +237,14 @@ class HealthRule:
         before = self._now.get(webhook.row)
         if current is None or before is None or attempt.ended_at is None:
             return
-        news: str | None = None
         assert self._clock is not None
         before = before._replace(enabled=before.enabled and self._was_enabled(current))
-        if attempt.outcome is Outcome.SUCCESS:
-            after = before.afresh()
-        else:
-            after, news = before.failed(self._clock.wall_ms(), attempt.ended_at)
+        wall_ms = self._clock.wall_ms()
         enabling = self._enabling.get(webhook.row)
+        explained = None
         if enabling is not None:
-            again = enabling[-1][1]
-            if attempt.outcome is Outcome.SUCCESS:
-                enabling.append((attempt, again.afresh()))
-            elif known(current) != after:
-                # The count was started afresh before the operator was told of it.
-                after, news = again.failed(self._clock.wall_ms(), attempt.ended_at)
-                enabling.append((attempt, after))
+            explained = enabling.judged(attempt, before, known(current), wall_ms=wall_ms)
+        after, news = explained or before.after(attempt, wall_ms)
         self._set(webhook.row, attempt, after)
         if news is not None:
             self.told[news] += 1

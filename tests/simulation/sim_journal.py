@@ -76,7 +76,6 @@ class Line:
         "key",
         "message",
         "own_id",
-        "sent",
         "seq",
         "wall_ms",
     )  # fmt: skip
@@ -93,7 +92,6 @@ class Line:
         self.seq = 0
         self.at = 0
         self.wall_ms = 0
-        self.sent = 0.0
         self.answer: dict[str, Any] | None = None
         self.answered_seq: int | None = None
 

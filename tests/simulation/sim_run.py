@@ -20,10 +20,11 @@ from tests.simulation.check_health import HealthRule
 from tests.simulation.check_limits import Limits
 from tests.simulation.check_log import check_log
 from tests.simulation.check_schedule import check_schedule
-from tests.simulation.sim_actors import Operator, Publisher
 from tests.simulation.sim_disk import Disk
 from tests.simulation.sim_journal import Journal
+from tests.simulation.sim_operator import Operator
 from tests.simulation.sim_plan import HOUR, RUN_MS, Plan
+from tests.simulation.sim_publisher import Publisher
 from tests.simulation.sim_receivers import Receivers, SimSender
 from tests.simulation.sim_relay import SimRelay
 from tests.simulation.sim_world import SimClock, SimLoop, World
@@ -194,6 +195,7 @@ class Simulation:
         """Someone does something."""
         if kind == "jump":
             self.clock.schedule_ms()
+            self.publisher.jumping()
             hours = self.rng.choice((-24.0, -1.0, -0.01, 0.01, 1.0, 24.0))
             self.world.wall_offset += hours * HOUR
             self.journal.tell(self.journal.at, "jump", hours)
@@ -209,6 +211,7 @@ class Simulation:
             self._crash_in = self.rng.choice((0, self.rng.randint(1, 30), self.rng.randint(1, 200)))
         elif kind == "stop":
             self.up = False
+            self.journal.everywhere(self.clock.schedule_ms(), "stopping")
             self.spawn(self._stop())
         else:
             self.operator.act(kind)
@@ -244,6 +247,7 @@ class Simulation:
     def finish(self) -> None:
         """Stop the relay for good, and look at everything."""
         self.up = False
+        self.journal.everywhere(self.clock.schedule_ms(), "stopping")
         self._stopped = False
         self.spawn(self._stop())
         self._run_until(lambda: self._stopped)

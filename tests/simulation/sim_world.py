@@ -87,7 +87,8 @@ class World:
         left out, the last one before anything else happens is not: days pass in little time and
         everything is where it would have been.
         """
-        if dispatcher._slots._first or dispatcher._slots._second:
+        slots = dispatcher._slots
+        if slots._first or slots._second or slots._third:
             return 0
         now_ms = dispatcher._clock.schedule_ms()
         until = self.next_ms()

@@ -38,6 +38,9 @@ def _after(context: Context, row: int) -> Context:
     kind, what = context.entry.kind, context.entry.what
     if kind in ("delete_call", "delete_done"):
         return context._replace(gone=1 if kind == "delete_call" else 2)
+    if kind == "stopping":
+        # What is in flight goes on for as long as the drain allows; nothing else is begun.
+        return context._replace(up=False)
     if kind == "boot":
         return _booted(context, row, what)
     if kind in ("crash", "stop"):
