@@ -29,6 +29,7 @@ _NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\<>\"^`{|}]")
 RESERVED_HEADERS: Final = frozenset(
     {
         # Ours, or the HTTP library's.
+        "accept",
         "accept-encoding",
         "content-encoding",
         "content-length",

@@ -61,7 +61,7 @@ def test_any_url_is_refused_or_a_request_to_a_public_name(url: str) -> None:
 )
 @example(name="X-A", value="b\r\nX-Prynt-Event: forged")
 @example(name="X-A", value="b\x85X-B: c")
-@example(name="Accept", value="*/*")
+@example(name="ACCEPT", value="")
 @settings(max_examples=2000, deadline=None)
 def test_any_header_is_refused_or_one_line_more(name: str, value: str) -> None:
     """What is taken adds its own line to the request and changes no other."""
