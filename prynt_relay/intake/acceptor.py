@@ -5,6 +5,7 @@ whichever way it took.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -221,13 +222,13 @@ class Acceptor:
             return
         appended = stored.result()
         try:
-            new = []
-            for pair in zip(batch, appended, strict=True):
-                if not pair[1].duplicate:
-                    self._metrics.events_received(pair[0].event.event_type)
-                    new.append(pair)
-            if new:
-                self._dispatcher.appended(new)
+            new = [pair for pair in zip(batch, appended, strict=True) if not pair[1].duplicate]
+            for event_type, count in Counter([one.event.event_type for one, _ in new]).items():
+                self._metrics.events_received(event_type, count)
+            # Those that go nowhere are left out: there may be thousands a second of them.
+            delivered = [pair for pair in new if pair[0].targets]
+            if delivered:
+                self._dispatcher.appended(delivered)
         finally:
             # Whatever goes wrong above, the promise holds: the events are on disk.
             if not answer.done():

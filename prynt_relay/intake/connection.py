@@ -23,8 +23,9 @@ ROWS_PER_TURN: Final = 2048
 MAX_UNANSWERED_ROWS: Final = 8192
 """A connection's unanswered rows (or lines) from which on it isn't read from."""
 
-MAX_UNANSWERED_BYTES: Final = 4 * 1024 * 1024
-"""The same in bytes of its events' lines."""
+MAX_UNANSWERED_BYTES: Final = 8 * 1024 * 1024
+"""The same in bytes of its events' lines: two transactions, so that one can be read while the
+other is written."""
 
 WRITE_BUFFER: Final = 65_536
 """Unsent bytes of answers above which it isn't read from: its publisher doesn't read."""

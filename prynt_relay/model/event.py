@@ -76,7 +76,9 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an `Append`, once it is on disk.
 
     Of a duplicate only `event_id` is set: the first event's. Otherwise the delivery to
-    `targets[i]` is in row `first_delivery_row + i`, due at `due_ms`.
+    `targets[i]` is in row `first_delivery_row + i`, due at `due_ms`; `stored` is None without
+    targets, since nobody needs it. `late`: it was on disk for some time before this was told, and
+    who read what is due may have found it there.
     """
 
     event_id: str
@@ -84,3 +86,4 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     stored: StoredEvent | None = None
     first_delivery_row: int = 0
     due_ms: int = 0
+    late: bool = False

@@ -14,11 +14,15 @@ MAX_ROWS: Final = 256
 
 
 class RowStatement:
-    """A statement over `(?, …)` rows: `head`, the rows, `tail`."""
+    """A statement over `(?, …)` rows: `head`, the rows, `tail`.
 
-    def __init__(self, head: str, width: int, tail: str = "") -> None:
+    `constant` are values at the end of each row that are always the same, as SQL: binding one
+    holds the interpreter.
+    """
+
+    def __init__(self, head: str, width: int, tail: str = "", *, constant: str = "") -> None:
         self.width = width
-        row = "(" + ", ".join("?" * width) + ")"
+        row = "(" + ", ".join("?" * width) + constant + ")"
 
         @functools.cache
         def text(rows: int) -> str:

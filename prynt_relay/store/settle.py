@@ -36,7 +36,7 @@ DELIVERIES = RowStatement(
     """INSERT INTO deliveries (id, last_attempt, state, next_attempt_ms, failures, attempts,
         last_outcome, last_status, webhook, event, event_type, format, created_at_ms)
     VALUES """,
-    13,
+    8,
     f"""
     ON CONFLICT (id) DO UPDATE SET
         state = CASE WHEN state IN ({DeliveryState.HELD:d}, {DeliveryState.CANCELLED:d})
@@ -52,6 +52,8 @@ DELIVERIES = RowStatement(
         last_attempt = excluded.last_attempt,
         last_outcome = excluded.last_outcome,
         last_status = excluded.last_status""",
+    # The columns that may not be NULL; a conflict leaves them as they are.
+    constant=", 0, 0, 0, 0, 0",
 )
 EXISTING = RowStatement("SELECT id FROM deliveries WHERE id IN (VALUES ", 1, ")")
 
@@ -175,7 +177,7 @@ def _name_messages(
 
 
 def add_delivery(values: list[Any], attempt_row: int, settlement: Settlement) -> None:
-    """Add a delivery's columns, in the order of the statement; the last five are never written."""
+    """Add a delivery's columns, in the order of the statement."""
     values += (
         settlement.delivery_row,
         attempt_row,
@@ -185,11 +187,6 @@ def add_delivery(values: list[Any], attempt_row: int, settlement: Settlement) ->
         settlement.number,
         settlement.result.outcome,
         settlement.result.status,
-        0,
-        0,
-        0,
-        0,
-        0,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from prynt_relay.clock import Clock
 from prynt_relay.errors import ShuttingDownError, StorageError, StorageUnavailableError
@@ -202,7 +203,8 @@ class Writer:
             for waiting in self._fanouts.pop(finished):
                 waiting.fanouts.discard(finished)
                 if not waiting.fanouts:
-                    _resolve(waiting.future, waiting.appended)
+                    late = [replace(each, late=True) for each in waiting.appended]
+                    _resolve(waiting.future, late)
 
     async def _hop(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         """Run on the writer's thread, and wait whatever happens.

@@ -36,15 +36,25 @@ async def test_an_event_is_on_disk_with_its_deliveries_when_the_future_resolves(
         two, _ = await add_webhook(store)
         batch = [
             Append(event(b'{"a": 1.0}'), to(one.row) + to(two.row, state=HELD)),
-            Append(event(b"{}", created_at_ms=5), ()),
+            Append(event(b"{}", created_at_ms=5), to(two.row)),
+            Append(event(b"{}"), ()),
         ]
-        first, second = await store.append(batch)
+        first, second, nowhere = await store.append(batch)
         assert rows(
             tmp_path, "SELECT id, webhook, event, state, next_attempt_ms FROM deliveries"
-        ) == [(1, one.row, 1, 0, clock.schedule_ms()), (2, two.row, 1, 3, None)]
+        ) == [
+            (1, one.row, 1, 0, clock.schedule_ms()),
+            (2, two.row, 1, 3, None),
+            (3, two.row, 2, 0, clock.schedule_ms()),
+        ]
         assert rows(
             tmp_path, "SELECT data, created_at_ms, received_at_ms, first_delivery FROM events"
-        ) == [(b'{"a": 1.0}', None, clock.wall_ms(), 1), (b"{}", 5, clock.wall_ms(), 3)]
+        ) == [
+            (b'{"a": 1.0}', None, clock.wall_ms(), 1),
+            (b"{}", 5, clock.wall_ms(), 3),
+            (b"{}", None, clock.wall_ms(), 4),
+        ]
+    assert nowhere == Appended(ids.event_id(3, clock.wall_ms()), False, None, 4, nowhere.due_ms)
     assert first.stored is not None
     assert second.stored is not None
     assert (first.first_delivery_row, first.due_ms) == (1, clock.schedule_ms())
@@ -60,9 +70,9 @@ async def test_stored_events_read_back_as_they_were_appended(tmp_path: Path) -> 
     async with opened(tmp_path) as store:
         appended = await store.append(
             [
-                append(),
-                append(event_id="evt_zzzzzzzzzzzz1", idempotency_key="order-1", created_at_ms=7),
-                append(event_type="custom.type", data=b'{"x":"\xc3\xa9"}'),
+                append(1),
+                append(1, event_id="evt_zzzzzzzzzzzz1", idempotency_key="order-1", created_at_ms=7),
+                append(1, event_type="custom.type", data=b'{"x":"\xc3\xa9"}'),
             ]
         )
         found = await store.events([3, 1, 2, 99])
@@ -75,7 +85,7 @@ async def test_due_time_and_receipt_are_those_of_the_call(tmp_path: Path) -> Non
     clock = FakeClock()
     async with opened(tmp_path, clock) as store:
         then = clock.wall_ms()
-        future = store.append([append()])
+        future = store.append([append(1)])
         await clock.advance(5)
         (appended,) = await future
     assert appended.stored is not None
@@ -142,7 +152,7 @@ class TestRepeats:
     async def test_a_key_that_the_relay_made_counts(self, tmp_path: Path) -> None:
         """An event sent again under the key or the id that the relay gave it is a duplicate."""
         async with opened(tmp_path) as store:
-            (first,) = await store.append([append()])
+            (first,) = await store.append([append(1)])
             assert first.stored is not None
             answers = await store.append(
                 [
@@ -201,13 +211,15 @@ class TestRepeats:
         clock = FakeClock()
         async with opened(tmp_path, clock) as store:
             taken = [
-                append(event_id=ids.event_id(3, clock.wall_ms())),
-                append(idempotency_key=ids.idempotency_key(4)),
+                append(1, event_id=ids.event_id(3, clock.wall_ms())),
+                append(1, idempotency_key=ids.idempotency_key(4)),
             ]
-            same_batch = await store.append([*taken, append()])
-            later = await store.append([append(), append(event_id=ids.event_id(8, 0)), append()])
+            same_batch = await store.append([*taken, append(1)])
+            later = await store.append(
+                [append(1), append(1, event_id=ids.event_id(8, 0)), append(1)]
+            )
         async with opened(tmp_path, clock) as store:
-            after = await store.append([append(), append()])
+            after = await store.append([append(1), append(1)])
         answers = [*same_batch, *later, *after]
         assert [item.stored.row for item in answers if item.stored] == [1, 2, 5, 6, 7, 9, 10, 11]
         assert len({item.event_id for item in answers}) == 8
