@@ -181,7 +181,7 @@ class Dispatcher:
                         format=target.format,
                         event=stored,
                     )
-                    self._offer(delivery, now_ms)
+                    self._offer(delivery, now_ms, late=result.late)
                 row += 1
         self._pump()
 
@@ -291,7 +291,7 @@ class Dispatcher:
         turn.lane.forget()
         self._slots.leave(turn)
 
-    def _offer(self, delivery: DueDelivery, now_ms: int) -> None:
+    def _offer(self, delivery: DueDelivery, now_ms: int, *, late: bool = False) -> None:
         turn = self._turns.get(delivery.webhook_row)
         if turn is None:
             return
@@ -299,10 +299,12 @@ class Dispatcher:
         if lane.paused or delivery.row in lane.busy:
             # Paused: read from the database when it goes on. Busy: its settlement decides.
             return
-        if lane.takes(delivery, now_ms):
+        if lane.takes(delivery, now_ms, late=late):
             self._admit(turn, delivery, now_ms)
         else:
             self._pager.watch(lane)
+            if late:
+                self._pager.ask(lane)
 
     def _admit(self, turn: Turn, delivery: DueDelivery, now_ms: int) -> None:
         lane = turn.lane

@@ -75,6 +75,7 @@ class Lane:
         "mark",
         "memory",
         "overlay",
+        "paged",
         "paused",
         "prefetch",
         "ready",
@@ -97,6 +98,8 @@ class Lane:
         # No scheduled delivery in the database beyond the mark is due before this.
         self.stored_from_ms = stored_from_ms
         self.overlay: dict[int, DueDelivery | None] | None = None
+        # Nothing beyond this key has ever come from a page.
+        self.paged = NOTHING_IN_MEMORY
         self.paused = False
         # How often its webhook was disabled: what was in flight then is held in the database.
         self.disablings = 0
@@ -196,11 +199,22 @@ class Lane:
         if ceiling > self.mark[0]:
             self.mark = (ceiling, NEVER)
 
-    def takes(self, delivery: DueDelivery, now_ms: int) -> bool:
+    def takes(self, delivery: DueDelivery, now_ms: int, *, late: bool = False) -> bool:
         """Whether a scheduled delivery belongs in memory; if not, note that the database has it.
 
-        Called for every row that became scheduled, once that is on disk.
+        Called for every row that became scheduled, once that is on disk; `late` says that this was
+        some time ago. Then a page may have brought the row, and its attempt be over: the database
+        knows, and is asked again.
         """
+        key = (delivery.due_ms, delivery.row)
+        if late and key <= self.paged:
+            if self.overlay is not None:
+                self.forget()
+            elif key <= self.mark:
+                self.lower_mark(delivery)
+            else:
+                self._leave_to_database(delivery)
+            return False
         if self.overlay is not None:
             if len(self.overlay) < OVERLAY_ROWS:
                 self.overlay[delivery.row] = delivery
@@ -209,7 +223,7 @@ class Lane:
                 self.forget()
             return False
         self.raise_mark(now_ms)
-        if (delivery.due_ms, delivery.row) <= self.mark:
+        if key <= self.mark:
             return True
         self._leave_to_database(delivery)
         return False
@@ -252,6 +266,8 @@ class Lane:
         else:
             self.stored_from_ms = NEVER
             self.mark = max(self.mark, (horizon_ms, NEVER))
+        # What is told of late was due before now.
+        self.paged = max(self.paged, min(self.mark, (now_ms, NEVER)))
         added = [
             delivery
             for delivery in near

@@ -231,3 +231,41 @@ async def test_what_was_in_flight_when_its_webhook_was_disabled_is_held() -> Non
     assert [s.state for s in store.settlements] == [DeliveryState.HELD]
     await relay.stop(0)
     await store.close()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.HTTP_ERROR])
+@pytest.mark.parametrize("reading", [False, True])
+async def test_what_a_page_brought_before_it_was_handed_over_is_sent_once(
+    outcome: Outcome, reading: bool
+) -> None:
+    """Deliveries on disk whose events are answered late (a large fan-out) may be found there.
+
+    Be it that a page brought them, or that the next one is `reading` when they are handed over.
+    """
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(1)
+    sender = Sender(clock, lambda *_: always(outcome))
+    relay = dispatcher(clock, store, sender, webhooks)
+    append, appended = await store.append(targets(1))
+
+    def read_page() -> None:
+        for enabled in (False, True):
+            webhooks.all[1] = replace(webhooks.all[1], enabled=enabled)
+            relay.webhook_changed(1)
+
+    read_page()
+    await clock.advance(1)
+    assert len(sender.attempts) == 1
+    if reading:
+        read_page()
+        await turns(1)
+    relay.appended([(append, replace(appended, late=True))])
+    await clock.advance(100)
+    assert len(sender.attempts) == 1
+    await clock.advance(4 * 3600)
+    assert len(sender.attempts) == (1 if outcome is Outcome.SUCCESS else 3)
+    assert [s.number for s in store.settlements] == list(range(1, len(sender.attempts) + 1))
+    assert not store.rows
+    await relay.stop(0)
+    await store.close()

@@ -236,6 +236,7 @@ class TestLargeFanouts:
             (big,) = await store.append([append(*targets)])
             assert heard.commits == [1, fanout.CHUNK, fanout.CHUNK, 1]
             assert rows(tmp_path, "SELECT fanout_pending FROM events") == [(0,)]
+            assert big.late
             stored = rows(tmp_path, "SELECT id, webhook FROM deliveries ORDER BY id")
         assert stored == [
             (big.first_delivery_row + i, webhook) for i, webhook in enumerate(targets)
@@ -251,6 +252,7 @@ class TestLargeFanouts:
             small.add_done_callback(lambda _: order.append("small"))
             await asyncio.gather(big, small)
         assert order == ["small", "big"]
+        assert not small.result()[0].late
 
     async def test_a_change_behind_it_sees_all_of_its_rows(self, tmp_path: Path) -> None:
         """A hold that was asked for after a large fan-out finds every delivery before it."""
