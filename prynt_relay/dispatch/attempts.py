@@ -70,15 +70,14 @@ class Attempts:
 
         Cancelled, it doesn't count: the row is still scheduled.
         """
-        webhook = self._webhooks.by_row(delivery.webhook_row)
-        if webhook is None or not webhook.enabled:
-            # Disabled or deleted a moment ago: its conversion takes care of the row.
-            turn.lane.busy.discard(delivery.row)
-            self._slots.unused(turn)
-            return
         disablings = turn.lane.disablings
         try:
             event: StoredEvent | None = delivery.event or await self._events.get(delivery.event_row)
+            webhook = self._wanting(turn, disablings)
+            if webhook is None:
+                turn.lane.busy.discard(delivery.row)
+                self._slots.unused(turn)
+                return
             if event is None:
                 msg = f"scheduled delivery {delivery.row} has no event {delivery.event_row}"
                 raise RuntimeError(msg)
@@ -109,14 +108,14 @@ class Attempts:
     async def _make_for_all(self, turn: Turn, deliveries: Sequence[DueDelivery]) -> None:
         first = deliveries[0]
         rows = [delivery.row for delivery in deliveries]
-        webhook = self._webhooks.by_row(first.webhook_row)
-        if webhook is None or not webhook.enabled:
-            turn.lane.busy.difference_update(rows)
-            self._slots.unused(turn)
-            return
         disablings = turn.lane.disablings
         try:
             events, body = await self._folding.fold(deliveries)
+            webhook = self._wanting(turn, disablings)
+            if webhook is None:
+                turn.lane.busy.difference_update(rows)
+                self._slots.unused(turn)
+                return
             result = await self._sender.send(webhook, events[0], first.format, body=body)
         except BaseException:
             turn.lane.busy.difference_update(rows)
@@ -130,6 +129,16 @@ class Attempts:
         carried = list(zip(deliveries, events, strict=True))
         held = turn.lane.disablings != disablings
         self._finish(turn, webhook, result, carried, message, held=held)
+
+    def _wanting(self, turn: Turn, disablings: int) -> Webhook | None:
+        """The webhook as it is now, unless it was disabled or deleted since a slot was taken.
+
+        Then its conversion takes care of the rows, also where it is enabled again by now.
+        """
+        webhook = self._webhooks.by_row(turn.lane.webhook_row)
+        if webhook is None or not webhook.enabled or turn.lane.disablings != disablings:
+            return None
+        return webhook
 
     def _give_back(self, turn: Turn, result: AttemptResult) -> None:
         """Charge the attempt's time to its webhook and free the slot."""

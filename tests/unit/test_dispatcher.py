@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
+from unittest import mock
 
 import pytest
 from msgspec.structs import replace
@@ -267,5 +269,40 @@ async def test_what_a_page_brought_before_it_was_handed_over_is_sent_once(
     assert len(sender.attempts) == (1 if outcome is Outcome.SUCCESS else 3)
     assert [s.number for s in store.settlements] == list(range(1, len(sender.attempts) + 1))
     assert not store.rows
+    await relay.stop(0)
+    await store.close()
+
+
+@pytest.mark.parametrize("change", ["disabled", "deleted", "off and on"])
+async def test_what_waits_for_its_event_when_its_webhook_changes_is_not_sent(change: str) -> None:
+    """A request begins only while its webhook wants it; what was held meanwhile stays held."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    webhooks = Webhooks(1)
+    sender = Sender(clock, lambda *_: always(Outcome.SUCCESS))
+    await store.append(targets(1))
+    read, reading = asyncio.Event(), asyncio.Event()
+
+    async def events(rows: Sequence[int]) -> dict[int, StoredEvent]:
+        reading.set()
+        await read.wait()
+        return {row: store.stored[row] for row in rows}
+
+    with mock.patch.object(store, "events", events):
+        relay = dispatcher(clock, store, sender, webhooks)
+        await reading.wait()
+        if change == "deleted":
+            del webhooks.all[1]
+            relay.webhook_changed(1)
+        else:
+            for enabled in (False, True) if change == "off and on" else (False,):
+                webhooks.all[1] = replace(webhooks.all[1], enabled=enabled)
+                relay.webhook_changed(1)
+        store.rows.clear()  # as the conversion does
+        read.set()
+        await clock.advance(60)
+    assert not sender.attempts
+    assert relay.in_flight == 0
+    assert not relay.busy_rows(1)
     await relay.stop(0)
     await store.close()
