@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from prynt_relay.clock import Clock
-from prynt_relay.errors import StorageUnavailableError
+from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
 from prynt_relay.store import BulkJob, RetryChunk
 from prynt_relay.webhooks.doors import Dispatch, WebhookStore
 
@@ -73,9 +73,15 @@ class Conversions:
                 self.retry(job)
 
     async def finished(self, webhook_row: int) -> None:
-        """Return when nothing is under way for a webhook."""
+        """Return when nothing is under way for a webhook.
+
+        Raises ShuttingDownError once the daemon leaves: what isn't done is left to the next start,
+        and nothing may be built on its end.
+        """
         while (task := self._last.get(webhook_row)) is not None:
             await asyncio.wait([task])
+        if self._stopped:
+            raise ShuttingDownError("the daemon is leaving; ask again after its restart")
 
     async def stop(self) -> None:
         """Stop between two chunks and begin nothing more; the next start goes on."""

@@ -3,6 +3,9 @@
 import asyncio
 from typing import cast
 
+import pytest
+
+from prynt_relay.errors import ShuttingDownError
 from prynt_relay.webhooks.conversions import Conversions
 from prynt_relay.webhooks.doors import Dispatch, WebhookStore
 from tests.clock import FakeClock, turns
@@ -35,11 +38,15 @@ async def test_a_conversion_goes_on_until_a_chunk_finds_nothing() -> None:
 
 
 async def test_nothing_begins_after_the_stop() -> None:
-    """A conversion that is asked for while the daemon leaves is left to the next start."""
+    """A conversion that is asked for while the daemon leaves is left to the next start.
+
+    Whoever waits for its end is told: enabling its webhook would let what is to be held be sent.
+    """
     store = CountingStore()
     jobs = conversions(store)
     await jobs.stop()
     jobs.hold(1)
     await turns()
-    await jobs.finished(1)
+    with pytest.raises(ShuttingDownError):
+        await jobs.finished(1)
     assert store.chunks == 0
