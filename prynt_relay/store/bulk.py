@@ -48,7 +48,7 @@ _SETTLED_STATES: Final = {
 }
 
 SCHEDULED_PAGE: Final = """
-SELECT id, next_attempt_ms, created_at_ms, failures, manual FROM deliveries
+SELECT id, next_attempt_ms, created_at_ms, failures, manual, last_attempt FROM deliveries
 WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND next_attempt_ms >= ?
   AND (next_attempt_ms > ? OR id >= ?)
 ORDER BY next_attempt_ms, id LIMIT ?
@@ -83,7 +83,9 @@ class BulkJob(msgspec.Struct, frozen=True):
     """What is still to do with a webhook's deliveries.
 
     A retry takes what was received from `since_ms` on and before `until_ms`, is in one of
-    `states` (worked through in order) and neither older than `first_row` nor newer than `max_row`.
+    `states` (worked through in order), neither older than `first_row` nor newer than `max_row`, and
+    was not attempted since: of an attempt newer than `max_attempt` came what was asked for, and
+    whatever state that left it in, it isn't sent a second time.
     """
 
     row: int
@@ -94,6 +96,7 @@ class BulkJob(msgspec.Struct, frozen=True):
     states: tuple[DeliveryState, ...] = ()
     first_row: int = 0
     max_row: int = 0
+    max_attempt: int = 0
     cursor_ms: int = 0
     cursor: int = 0
 
@@ -111,7 +114,7 @@ def read_jobs(connection: sqlite3.Connection) -> list[BulkJob]:
         BulkJob(row, kind, webhook, since_ms, until_ms, _states(states), *progress)
         for row, kind, webhook, since_ms, until_ms, states, *progress in connection.execute(
             """SELECT id, kind, webhook, since_ms, until_ms, states, first_delivery, max_delivery,
-                      cursor_ms, cursor
+                      max_attempt, cursor_ms, cursor
                FROM bulk_jobs ORDER BY id"""
         )
     ]
@@ -191,8 +194,8 @@ def add_retry(connection: sqlite3.Connection, job: BulkJob, now_ms: int) -> Bulk
         )
     row = connection.execute(
         """INSERT INTO bulk_jobs (kind, webhook, since_ms, until_ms, states, first_delivery,
-                                  max_delivery, created_at_ms)
-           VALUES ('retry', ?, ?, ?, ?, ?, ?, ?)""",
+                                  max_delivery, max_attempt, created_at_ms)
+           VALUES ('retry', ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             job.webhook_row,
             job.since_ms,
@@ -200,6 +203,7 @@ def add_retry(connection: sqlite3.Connection, job: BulkJob, now_ms: int) -> Bulk
             _json(job.states),
             job.first_row,
             job.max_row,
+            job.max_attempt,
             now_ms,
         ),
     ).lastrowid
@@ -215,7 +219,7 @@ def settled_count(state: int) -> str:
 
 def settled_page(state: int) -> str:
     """Walk what a retry looks at of a settled state."""
-    return f"""SELECT id, state, created_at_ms FROM deliveries
+    return f"""SELECT id, state, created_at_ms, last_attempt FROM deliveries
         WHERE {_SETTLED_STATES[state]} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"""  # noqa: S608
 
 
@@ -288,11 +292,12 @@ def _settled_rows(
         (job.webhook_row, max(job.cursor, job.first_row), job.max_row, EXAMINED * limit),
     ).fetchall()
     rows: list[int] = []
-    for row, its_state, created_at_ms in found:
+    for row, its_state, created_at_ms, last_attempt in found:
         if len(rows) == limit:
             return rows, msgspec.structs.replace(job, cursor=row)
         if (
             its_state == state
+            and (last_attempt or 0) <= job.max_attempt
             and job.since_ms <= created_at_ms < _until(job)
             and row not in busy_rows
         ):
@@ -311,12 +316,13 @@ def _scheduled_rows(
         (job.webhook_row, job.cursor_ms, job.cursor_ms, job.cursor, EXAMINED * limit),
     ).fetchall()
     rows: list[int] = []
-    for row, next_ms, created_at_ms, failures, manual in found:
+    for row, next_ms, created_at_ms, failures, manual, last_attempt in found:
         if len(rows) == limit:
             return rows, msgspec.structs.replace(job, cursor_ms=next_ms, cursor=row)
         if (
             failures > 0
             and not manual
+            and (last_attempt or 0) <= job.max_attempt
             and row <= job.max_row
             and job.since_ms <= created_at_ms < _until(job)
             and row not in busy_rows

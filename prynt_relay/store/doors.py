@@ -191,6 +191,7 @@ class BulkDoor(Door):
                 tuple(sorted(states, reverse=True)),
                 first_row=first,
                 max_row=self._opened.numbers.delivery,
+                max_attempt=self._opened.numbers.attempt,
             )
             return bulk.add_retry(raw, job, now_ms)
 

@@ -231,6 +231,45 @@ class TestRetryOfAWindow:
             assert [d.row for d in met] == [2]
             assert (await states(store))[1] == (SCHEDULED, later_ms)
 
+    @pytest.mark.parametrize(
+        ("before", "after"), [(FAILED, SCHEDULED), (DELIVERED, SCHEDULED), (SCHEDULED, DELIVERED)]
+    )
+    async def test_what_it_sent_is_not_sent_again(
+        self, tmp_path: Path, before: DeliveryState, after: DeliveryState
+    ) -> None:
+        """What was sent and is in another of its states by now isn't taken again, restart or not.
+
+        Else a window that is asked for while the receiver still fails would be sent twice.
+        """
+        async with opened(tmp_path) as store:
+            webhook, revision = await add_webhook(store)
+            await store.append([append(webhook.row)] * 6)
+            later_ms = 1_790_000_300_000
+            await store.settle(
+                [
+                    settlement(each, revision, before,
+                               next_attempt_ms=later_ms if before is SCHEDULED else None)
+                    for each in await due(store, webhook.row)
+                ]
+            )  # fmt: skip
+            wanted = frozenset({FAILED, DELIVERED, SCHEDULED})
+            job: BulkJob | None = await store.start_retry(webhook.row, 0, wanted)
+        met: list[int] = []
+        while job is not None:
+            async with opened(tmp_path) as store:
+                (job,) = await store.bulk_jobs()
+                chunk = await store.retry_chunk(job, limit=4)
+                met += [each.row for each in chunk.due]
+                await store.settle(
+                    [
+                        settlement(each, revision, after,
+                                   next_attempt_ms=later_ms if after is SCHEDULED else None)
+                        for each in chunk.due
+                    ]
+                )  # fmt: skip
+                job = chunk.job
+        assert sorted(met) == [1, 2, 3, 4, 5, 6]
+
     async def test_what_comes_in_later_is_not_part_of_it(self, tmp_path: Path) -> None:
         """Deliveries made after the retry was asked for aren't taken by it."""
         async with opened(tmp_path) as store:

@@ -118,9 +118,9 @@ class TestBulkWork:
     def test_a_retry_reads_its_states_in_order(
         self, connection: sqlite3.Connection, state: int, index: str
     ) -> None:
-        """Counting and walking failed and held deliveries is a range of a covering index."""
+        """Walking failed and held deliveries is a range of an index; counting needs no more."""
         steps = plan(connection, bulk.settled_page(state), (1, 0, 9, 9))
-        assert steps == [f"SEARCH deliveries USING {index}"]
+        assert steps == [f"SEARCH deliveries USING {index.removeprefix('COVERING ')}"]
         steps = plan(connection, bulk.settled_count(state), (1, state, 0, 9, 0, 9))
         assert steps == [f"SEARCH deliveries USING {index}"]
 
