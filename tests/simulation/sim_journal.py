@@ -63,6 +63,13 @@ class Ask:
         self.states = states
         self.since_ms = since_ms
 
+    def no_later_than(self, at: int) -> "Ask":
+        """The same with what it makes due from `at` on."""
+        return Ask(
+            self.number, at=min(self.at, at), delivery=self.delivery, states=self.states,
+            since_ms=self.since_ms,
+        )  # fmt: skip
+
 
 class Line:
     """A line that a publisher sent."""

@@ -29,6 +29,7 @@ class Plan:
         self.history_s = rng.choice((None, None, None, 26 * 3600.0))
         self.webhooks = rng.randint(2, 5)
         self.crowd = rng.random() < 0.1
+        self.small_bounds = random.Random(f"{seed} bounds").random() < 0.5
         self.actions = sorted(self._actions(rng))
 
     def _actions(self, rng: random.Random) -> list[Action]:

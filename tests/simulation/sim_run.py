@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from prynt_relay.errors import ShuttingDownError
 from prynt_relay.intake.connection import Connection
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
@@ -20,6 +21,7 @@ from tests.simulation.check_health import HealthRule
 from tests.simulation.check_limits import Limits
 from tests.simulation.check_log import check_log
 from tests.simulation.check_schedule import check_schedule
+from tests.simulation.sim_bounds import small_bounds
 from tests.simulation.sim_disk import Disk
 from tests.simulation.sim_journal import Journal
 from tests.simulation.sim_operator import Operator
@@ -113,7 +115,10 @@ class Simulation:
 
     async def _jobs_done(self, row: int, asked: set[int]) -> None:
         """What was asked for before a restart goes on until this."""
-        await self.relay.changes.conversions.finished(row)
+        try:
+            await self.relay.changes.conversions.finished(row)
+        except ShuttingDownError:
+            return
         self.journal.webhook(row, self.clock.schedule_ms(), "jobs_done", asked)
 
     def met(self, webhook: Webhook, began: int) -> None:
@@ -320,10 +325,11 @@ def simulate(seed: int) -> Result:
     """Run one seed. The same seed gives the same trace."""
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory_folder()))
     outside = asyncio._get_running_loop()
-    simulation = Simulation(Plan(seed), folder)
+    plan = Plan(seed)
+    simulation = Simulation(plan, folder)
     journal = simulation.journal
     try:
-        with _silence():
+        with _silence(), small_bounds() if plan.small_bounds else contextlib.nullcontext():
             simulation.run()
             if not journal.violations:
                 simulation.finish()

@@ -87,7 +87,10 @@ def _enabled(context: Context) -> Context:
 
 
 def _booted(context: Context, row: int, webhooks: dict[int, bool]) -> Context:
-    context = context._replace(up=True)
+    # What is left of a window is made due from here on; the schedule's clock may go on from where
+    # it was last noted, a moment before the window was asked for.
+    asks = tuple(ask.no_later_than(context.entry.at) for ask in context.asks)
+    context = context._replace(up=True, asks=asks)
     if row not in webhooks:
         return context._replace(gone=2)
     if not webhooks[row]:
