@@ -19,6 +19,7 @@ from prynt_relay.transport.addresses import AddressPolicy
 from prynt_relay.transport.connector import Pool, tls_context
 from prynt_relay.transport.endpoint import Endpoint, Endpoints, timestamp_headers
 from prynt_relay.transport.exchange import Exchange
+from prynt_relay.transport.large import LARGE, LargeBodies
 from prynt_relay.transport.resolver import Lookup, Resolver
 
 SUCCESS_BODY_KEPT: Final = 1024
@@ -61,6 +62,7 @@ class Sender:
         self._resolver = Resolver(policy, lookup)
         self._pool = Pool(policy, self._resolver, context)
         self._endpoints = Endpoints()
+        self._large = LargeBodies()
 
     async def __aenter__(self) -> Self:
         """Return the sender itself."""
@@ -107,6 +109,8 @@ class Sender:
         `body` goes out instead of what `format` makes of the event; the headers name the event.
         The deadline covers resolving, connecting, TLS and sending, up to the response's headers.
         """
+        if len(event.data) >= LARGE:
+            await self._large.turn(len(event.data))
         timeout_s = webhook.timeout_s or self._timeout_s
         attempt = _Attempt(self._clock, self._loop.time() + timeout_s)
         exchange: Exchange | None = None
