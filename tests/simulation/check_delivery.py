@@ -72,8 +72,10 @@ class Tracker:
 
     def __init__(
         self, journal: Journal, limits: Limits, key: tuple[int, int], states: States,
-        *, since_ms: float, well: bool,
+        *, since_ms: float, well: bool, told: float | None,
     ) -> None:  # fmt: skip
+        # When (the world's time) its event is answered for: no attempt can be expected before.
+        self._told = told
         self._journal = journal
         self._free = limits.free(key[0])
         self._quiet = limits.quiet
@@ -144,6 +146,8 @@ class Tracker:
 
     def see(self, entry: Entry, before: Context, after: Context) -> None:
         """One entry of the journal, with how its webhook stands before and after it."""
+        if entry.kind == "boot":
+            self._told = 0  # by then a start has found whatever is on disk
         self._check_late(entry)
         self.grow(before)
         match entry.kind:
@@ -253,6 +257,7 @@ class Tracker:
             and not context.gone
             and not context.asks
             and not context.hold
+            and self._told is not None
             and all(state.state == SCHEDULED for state in self.states)
         )
         if not waits:
@@ -261,7 +266,8 @@ class Tracker:
         due = max(state.due for state in self.states)
         if self._waiting is None or self._waiting[0] != due:
             # The schedule's clock may run a hundredth slower than the world's.
-            self._waiting = (due, entry.now + max(due - entry.at, 0) * 1.0102)
+            since = entry.now + max(due - entry.at, 0) * 1.0102
+            self._waiting = (due, max(since, self._told or 0))
 
     def _check_late(self, entry: Entry) -> None:
         if self._waiting is None:
@@ -285,9 +291,13 @@ class Tracker:
 
 def check_delivery(
     journal: Journal, limits: Limits, key: tuple[int, int], line: Line | None,
-    contexts: list[Context], *, well: bool,
+    contexts: list[Context], *, well: bool, large: bool,
 ) -> Tracker:  # fmt: skip
-    """Follow one delivery from its event's line to the end."""
+    """Follow one delivery from its event's line to the end.
+
+    `large` fan-outs take several transactions. The event is answered after the last, as are those
+    that came with it, and only then the dispatcher is told.
+    """
     begin = 0 if line is None else line.seq
     starts = [context.entry.seq for context in contexts]
     index = bisect_right(starts, begin)
@@ -296,6 +306,7 @@ def check_delivery(
     tracker = Tracker(
         journal, limits, key, states,
         since_ms=-1 if line is None else line.wall_ms, well=well,
+        told=line.answered if large and line is not None else 0,
     )  # fmt: skip
     if line is None:
         tracker._received_ms = 1 << 62

@@ -24,7 +24,9 @@ def check_schedule(journal: Journal, limits: Limits, plan: Plan, well: set[int])
             continue
         if line is not None and not _may_match(journal, stories[row], row, line):
             journal.wrong("nothing made up", f"delivery {key} should not exist")
-        trackers[key] = check_delivery(journal, limits, key, line, stories[row], well=row in well)
+        trackers[key] = check_delivery(
+            journal, limits, key, line, stories[row], well=row in well, large=plan.small_bounds
+        )
     for line in lines.accepted():
         stored = lines.row_of(line)
         for row, contexts in stories.items():

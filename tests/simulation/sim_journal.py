@@ -76,6 +76,7 @@ class Line:
 
     __slots__ = (
         "answer",
+        "answered",
         "answered_seq",
         "at",
         "code",
@@ -101,6 +102,7 @@ class Line:
         self.wall_ms = 0
         self.answer: dict[str, Any] | None = None
         self.answered_seq: int | None = None
+        self.answered: float | None = None  # the world's time
 
 
 class Journal:

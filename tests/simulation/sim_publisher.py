@@ -187,6 +187,7 @@ class Publisher:
             line = self._unanswered.pop(0)
             answer = json.loads(raw)
             line.answer = answer
+            line.answered = self._simulation.world.now
             line.answered_seq = journal.tell(
                 self._simulation.clock.schedule_ms(), "answer", line.message, raw
             )
