@@ -48,6 +48,9 @@ BULK_ROWS: Final = 1_000
 """Bulk work of one webhook in memory, beyond which no more of it is made due."""
 
 NEVER: Final = math.inf
+_NOTHING: Final[deque[DueDelivery]] = deque(maxlen=0)
+"""A line that was never used: an empty one of its own would take 0.7 KB for every webhook."""
+
 Key = tuple[float, float]
 NOTHING_IN_MEMORY: Final[Key] = (-math.inf, -math.inf)
 
@@ -88,9 +91,9 @@ class Lane:
         self.memory = memory
         # In memory and waiting: the truth about what `ready` and the timer wheel mention.
         self.entries: dict[int, DueDelivery] = {}
-        self.ready: deque[DueDelivery] = deque()
+        self.ready = _NOTHING
         # Due because a person asked for them, maybe by the hundred thousand: they give way.
-        self.bulk: deque[DueDelivery] = deque()
+        self.bulk = _NOTHING
         self._bulk_turn = 0
         # In flight, or done and not yet settled on disk. Bounded by the slots and by settling.
         self.busy: set[int] = set()
@@ -176,7 +179,14 @@ class Lane:
 
     def add_ready(self, delivery: DueDelivery) -> None:
         """A delivery in memory is due."""
-        (self.bulk if delivery.manual else self.ready).append(delivery)
+        if delivery.manual:
+            if self.bulk is _NOTHING:
+                self.bulk = deque()
+            self.bulk.append(delivery)
+        else:
+            if self.ready is _NOTHING:
+                self.ready = deque()
+            self.ready.append(delivery)
 
     @property
     def waiting(self) -> int:
