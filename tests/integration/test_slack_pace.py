@@ -102,10 +102,15 @@ async def test_a_refused_burst_is_tried_again_whole(tmp_path: Path) -> None:
         serving(tmp_path) as api,
     ):
         webhook = await api.webhook(receiver, format="slack", retrySchedule=["1s"])
-        for _ in range(3):
+        await api.event("verdict.block")
+        await receiver.wait_for(1)
+        # Takes the next turn, so that the others and the retry are all due at the one after it.
+        await api.post(f"/v1/webhooks/{webhook['id']}/test")
+        for _ in range(2):
             await api.event("verdict.block")
         await api.settlements.wait_for(6)
-        rows = await deliveries(api, 3)
+        rows = await deliveries(api, 4)
+        assert [attempt["trigger"] for attempt in rows.pop(1)["attempts"]] == ["test"]
         assert {row["state"] for row in rows} == {"failed"}
         # The first one's retry went along with the others' first attempts.
         together = [rows[0]["attempts"][1], rows[1]["attempts"][0], rows[2]["attempts"][0]]
