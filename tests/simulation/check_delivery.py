@@ -8,6 +8,7 @@ possible state asks for it.
 """
 
 import heapq
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from prynt_relay.model.states import DeliveryState, Outcome
 from tests.simulation.check_limits import Limits
 from tests.simulation.sim_journal import Ask, Entry, Journal, Line
+from tests.simulation.sim_plan import Plan
 from tests.simulation.webhook_story import Context
 
 SCHEDULED, DELIVERED, FAILED, HELD, CANCELLED = map(int, DeliveryState)
@@ -72,8 +74,10 @@ class Tracker:
 
     def __init__(
         self, journal: Journal, limits: Limits, key: tuple[int, int], states: States,
-        *, since_ms: float, well: bool, told: float | None,
+        *, since_ms: float, well: bool, told: float | None, kept_seq: float,
     ) -> None:  # fmt: skip
+        # From when on it is sure to be on disk; never, where it may be purged.
+        self._kept_seq = kept_seq
         # When (the world's time) its event is answered for: no attempt can be expected before.
         self._told = told
         self._journal = journal
@@ -91,6 +95,8 @@ class Tracker:
         # When it is due, and from when on (the world's time) its attempt is awaited.
         self._waiting: tuple[int, float] | None = None
         self._touched = 0
+        # Windows asked for since which nothing happened that takes the delivery out of them.
+        self._windows: list[Ask] = []
         self.ok = True
 
     def wrong(self, invariant: str, text: str, entry: Entry) -> None:
@@ -159,15 +165,28 @@ class Tracker:
                 self._before = None
             case "cut":
                 self._cut()
+            case _:
+                self._operated(entry)
+        if entry.kind in ("start", "end", "settled", "cut"):
+            self._touched = entry.seq
+            self._windows.clear()
+        if after.forced > before.forced:
+            self._force_held(after)
+        self._wait(entry, after)
+
+    def _operated(self, entry: Entry) -> None:
+        """An operator did something, or was told that it is done."""
+        match entry.kind:
             case "ask_call":
                 self._touched = 0
             case "ask_done":
                 self._asked(entry.what)
-        if entry.kind in ("start", "end", "settled", "cut"):
-            self._touched = entry.seq
-        if after.forced and not before.forced:
-            self._force_held(after)
-        self._wait(entry, after)
+            case "window_call":
+                self._window_asked(entry)
+            case "jobs_done":
+                self._windows_over(entry)
+            case "disable_call" | "failing" | "enable_call" | "delete_call":
+                self._windows.clear()
 
     def _start(self, entry: Entry, context: Context) -> None:
         if self._flying is not None or self._before is not None:
@@ -233,6 +252,24 @@ class Tracker:
             applied = {state for state in self.states if ask.number in state.asked}
             self.states = applied or self.states
 
+    def _window_asked(self, entry: Entry) -> None:
+        """Whether a window must take the delivery, should nothing come between."""
+        ask = entry.what
+        at_rest = self._flying is None and self._before is None
+        if at_rest and self._kept_seq < entry.seq and self._received_ms >= ask.since_ms + 1000:
+            self._windows.append(ask)
+
+    def _windows_over(self, entry: Entry) -> None:
+        """Windows are worked off: those that were accepted, also by a run after a crash."""
+        for ask in self._windows:
+            if ask.accepted and ask.number in entry.what:
+                self.states = {
+                    state
+                    for state in self.states
+                    if ask.number in state.asked or state.retried(ask) is None
+                }
+        self._windows = [ask for ask in self._windows if ask.number not in entry.what]
+
     def _force_held(self, context: Context) -> None:
         """The webhook is enabled again: what was scheduled before is held, all of it."""
 
@@ -291,13 +328,16 @@ class Tracker:
 
 def check_delivery(
     journal: Journal, limits: Limits, key: tuple[int, int], line: Line | None,
-    contexts: list[Context], *, well: bool, large: bool,
+    contexts: list[Context], *, well: bool, plan: Plan,
 ) -> Tracker:  # fmt: skip
     """Follow one delivery from its event's line to the end.
 
-    `large` fan-outs take several transactions. The event is answered after the last, as are those
-    that came with it, and only then the dispatcher is told.
+    Where bounds are small a fan-out takes several transactions. The event is answered after the
+    last, as are those that came with it, and only then the dispatcher is told.
     """
+    kept_seq: float = math.inf
+    if line is not None and line.answered_seq is not None and plan.history_s is None:
+        kept_seq = line.answered_seq
     begin = 0 if line is None else line.seq
     starts = [context.entry.seq for context in contexts]
     index = bisect_right(starts, begin)
@@ -306,7 +346,8 @@ def check_delivery(
     tracker = Tracker(
         journal, limits, key, states,
         since_ms=-1 if line is None else line.wall_ms, well=well,
-        told=line.answered if large and line is not None else 0,
+        told=line.answered if plan.small_bounds and line is not None else 0,
+        kept_seq=kept_seq,
     )  # fmt: skip
     if line is None:
         tracker._received_ms = 1 << 62

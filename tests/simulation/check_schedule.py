@@ -14,7 +14,7 @@ from tests.simulation.webhook_story import Context, story
 def check_schedule(journal: Journal, limits: Limits, plan: Plan, well: set[int]) -> None:
     """Follow every delivery, and see that all that was acknowledged has arrived."""
     stories = {row: story(journal, row) for row in journal.webhook_ids}
-    lines = Origins(journal)
+    lines = Origins(journal, window_ms=plan.dedup_window_s * 1000)
     trackers: dict[tuple[int, int], Tracker] = {}
     for key in list(journal.by_delivery):
         row, event_row = key
@@ -25,7 +25,7 @@ def check_schedule(journal: Journal, limits: Limits, plan: Plan, well: set[int])
         if line is not None and not _may_match(journal, stories[row], row, line):
             journal.wrong("nothing made up", f"delivery {key} should not exist")
         trackers[key] = check_delivery(
-            journal, limits, key, line, stories[row], well=row in well, large=plan.small_bounds
+            journal, limits, key, line, stories[row], well=row in well, plan=plan
         )
     for line in lines.accepted():
         stored = lines.row_of(line)
@@ -82,8 +82,9 @@ def _must_match(journal: Journal, contexts: list[Context], row: int, line: Line)
 class Origins:
     """Which line an event came with."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, window_ms: float) -> None:
         self._journal = journal
+        self._window_ms = window_ms
         self._accepted: dict[str, Line] = {}
         self._open: dict[int, list[Line]] = defaultdict(list)
         self._by_message: dict[int, list[Line]] = defaultdict(list)
@@ -127,7 +128,7 @@ class Origins:
                 rows[message].add(row)
         for message, found in rows.items():
             walls = [line.wall_ms for line in self._by_message[message]]
-            near = not self._journal.jumps and max(walls) - min(walls) < 82_800_000
+            near = not self._journal.jumps and max(walls) - min(walls) < 0.95 * self._window_ms
             if len(found) > 1 and (near or len(walls) == 1):
                 self._journal.wrong("dedup", f"message {message} became events {sorted(found)}")
         for message, lines in self._by_message.items():

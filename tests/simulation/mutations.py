@@ -11,19 +11,23 @@ from msgspec.structs import replace
 
 from prynt_relay.daemon import relay as relay_module
 from prynt_relay.dispatch.attempt import Consequences
+from prynt_relay.dispatch.attempts import Attempts
 from prynt_relay.dispatch.dispatcher import Dispatcher
 from prynt_relay.dispatch.lane import Lane
 from prynt_relay.dispatch.settling import Settling
 from prynt_relay.dispatch.slots import Slots, Turn
+from prynt_relay.errors import ShuttingDownError
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
+from prynt_relay.model.webhook import Webhook
 from prynt_relay.schedule.wheel import TimerWheel
-from prynt_relay.store import settle
+from prynt_relay.store import Store, bulk, purge, settle
 from prynt_relay.store.dedup import Supplied
 from prynt_relay.store.transaction import Job
 from prynt_relay.store.writer import Writer
 from prynt_relay.webhooks import registry
 from prynt_relay.webhooks.changes import Changes
+from prynt_relay.webhooks.conversions import Conversions
 
 Patch = Callable[[], contextlib.AbstractContextManager[object]]
 
@@ -177,6 +181,65 @@ def _enabling_does_not_wait() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Changes, "_written", written)
 
 
+def _conversions_end_with_a_crash() -> contextlib.AbstractContextManager[object]:
+    return mock.patch.object(Conversions, "resume", return_value=None)
+
+
+def _retention_takes_what_is_scheduled() -> contextlib.AbstractContextManager[object]:
+    return mock.patch.object(purge, "BLOCKED", purge.BLOCKED + " AND 0")
+
+
+def _a_start_does_not_wait_for_fanouts() -> contextlib.AbstractContextManager[object]:
+    async def fanouts_written(_self: Store) -> None:
+        return
+
+    return mock.patch.object(Store, "fanouts_written", fanouts_written)
+
+
+def _a_page_is_not_asked_again() -> contextlib.AbstractContextManager[object]:
+    """The bug that the simulation found: see test_dispatcher."""
+    original = Lane.takes
+
+    def takes(self: Lane, delivery: DueDelivery, now_ms: int, *, late: bool = False) -> bool:
+        return original(self, delivery, now_ms)
+
+    return mock.patch.object(Lane, "takes", takes)
+
+
+def _a_window_takes_what_it_sent() -> contextlib.AbstractContextManager[object]:
+    """The bug that the simulation found: see test_store_bulk."""
+    original = bulk.retry_chunk
+
+    def retry_chunk(connection: sqlite3.Connection, job: bulk.BulkJob, **options: Any) -> Any:
+        return original(connection, replace(job, max_attempt=1 << 62), **options)
+
+    return mock.patch.object(bulk, "retry_chunk", retry_chunk)
+
+
+def _whoever_was_given_a_slot_is_sent() -> contextlib.AbstractContextManager[object]:
+    """The bug that the simulation found: see test_dispatcher."""
+    seen: dict[int, Webhook] = {}
+
+    def wanting(self: Attempts, turn: Turn, disablings: int) -> Webhook | None:
+        webhook = self._webhooks.by_row(turn.lane.webhook_row)
+        if webhook is not None:
+            seen[webhook.row] = webhook
+        return seen.get(turn.lane.webhook_row)
+
+    return mock.patch.object(Attempts, "_wanting", wanting)
+
+
+def _what_is_held_is_forgotten_at_a_stop() -> contextlib.AbstractContextManager[object]:
+    """The bug that the simulation found: see test_conversions."""
+    original = Conversions.finished
+
+    async def finished(self: Conversions, webhook_row: int) -> None:
+        with contextlib.suppress(ShuttingDownError):
+            await original(self, webhook_row)
+
+    return mock.patch.object(Conversions, "finished", finished)
+
+
 def _early_wheel() -> contextlib.AbstractContextManager[object]:
     original = TimerWheel.add
 
@@ -214,4 +277,26 @@ MUTATIONS: Final = {
         _enabling_does_not_wait, ("never more attempts", "not late", "the log", "nothing lost")
     ),
     "never before its time": Mutation(_early_wheel, ("not before its time",)),
+    "conversions go on after a crash": Mutation(
+        _conversions_end_with_a_crash,
+        ("not late", "the log", "nothing lost", "never more attempts"),
+    ),
+    "retention spares what is scheduled": Mutation(
+        _retention_takes_what_is_scheduled, ("no error", "nothing lost", "not late")
+    ),
+    "a start waits for large fan-outs": Mutation(
+        _a_start_does_not_wait_for_fanouts, ("the log", "not late", "nothing lost")
+    ),
+    "what a page brought is asked for again": Mutation(
+        _a_page_is_not_asked_again, ("never more attempts", "the log")
+    ),
+    "a window sends each once": Mutation(
+        _a_window_takes_what_it_sent, ("never more attempts", "not before its time")
+    ),
+    "a request needs a webhook that wants it": Mutation(
+        _whoever_was_given_a_slot_is_sent, ("never more attempts", "not before its time")
+    ),
+    "enabling needs the end of the holding": Mutation(
+        _what_is_held_is_forgotten_at_a_stop, ("never more attempts",)
+    ),
 }

@@ -51,7 +51,7 @@ class Attempt:
 class Ask:
     """An operator's retry: of one delivery (`event_row`), or of a window (None)."""
 
-    __slots__ = ("at", "delivery", "number", "overlapped", "since_ms", "states")
+    __slots__ = ("accepted", "at", "delivery", "number", "since_ms", "states")
 
     def __init__(
         self, number: int, *, at: int, delivery: tuple[int, int] | None = None,
@@ -62,6 +62,8 @@ class Ask:
         self.delivery = delivery
         self.states = states
         self.since_ms = since_ms
+        # Whether a window was noted, so that it is worked off whatever comes.
+        self.accepted = False
 
     def no_later_than(self, at: int) -> "Ask":
         """The same with what it makes due from `at` on."""

@@ -211,6 +211,7 @@ class Operator:
         except (ConflictError, NotFoundError):
             self._note(webhook.row, "window_refused", ask)
             return
+        ask.accepted = True
         await relay.changes.conversions.finished(webhook.row)
         self._note(webhook.row, "jobs_done", {ask.number})
 

@@ -1,11 +1,21 @@
 """What one seed means: settings, and who does what when."""
 
+import math
 import random
 from typing import NamedTuple
 
 HOUR = 3_600_000.0
 MINUTE = 60_000.0
 RUN_MS = 72 * HOUR
+
+
+SCENES = (
+    ("disable", "crash"),
+    ("delete", "crash"),
+    ("enable", "crash"),
+    ("window", "crash"),
+    ("blink", "stop"),
+)
 
 
 class Action(NamedTuple):
@@ -27,10 +37,24 @@ class Plan:
         self.retry_schedule_s = rng.choice(((300.0, 1800.0),) * 4 + ((5.0, 30.0), (20.0,), ()))
         # Kept for a month, or for so short that even what is scheduled grows older than that.
         self.history_s = rng.choice((None, None, None, 26 * 3600.0))
+        if self.history_s is not None and random.Random(f"{seed} history").random() < 0.5:
+            self.history_s = 20 * 60.0
+        # A key is recognised for as long as its event is kept.
+        self.dedup_window_s = min(86_400.0, self.history_s or math.inf)
         self.webhooks = rng.randint(2, 5)
         self.crowd = rng.random() < 0.1
         self.small_bounds = random.Random(f"{seed} bounds").random() < 0.5
         self.actions = sorted(self._actions(rng))
+
+    def _scenes(self, publish: list[Action]) -> list[Action]:
+        """Ends in the middle of what takes many steps, while deliveries wait for their retry."""
+        rng = random.Random(f"{self.seed} scenes")
+        found = []
+        for _ in range(rng.choice((0, 1, 2))):
+            at = rng.choice(publish).at
+            at += rng.choice((rng.uniform(0.0, 100.0), rng.uniform(1000.0, 290_000.0)))
+            found += [Action(at, kind) for kind in rng.choice(SCENES)]
+        return found
 
     def _actions(self, rng: random.Random) -> list[Action]:
         first = [Action(1000.0 + number, "create") for number in range(self.webhooks)]
@@ -61,6 +85,7 @@ class Plan:
                     )
                 )
             others += [Action(at, rng.choices(kinds, weights)[0])] * rng.choice((1, 1, 1, 2))
+        others += self._scenes(publish)
         ends = [
             Action(
                 rng.choice(publish + others).at + rng.choice((0.0, rng.uniform(0.0, 12_000.0))),

@@ -140,7 +140,8 @@ class Publisher:
             return False
         now, wall_ms = self._first[message]
         walls = [world.wall_ms(), *(wall for at, wall in self._jumps if at >= now)]
-        return max(abs(wall - wall_ms) for wall in walls) > 20 * HOUR_MS
+        window_ms = self._simulation.plan.dedup_window_s * 1000
+        return max(abs(wall - wall_ms) for wall in walls) > 0.8 * window_ms
 
     @staticmethod
     def _raw(line: Line) -> bytes:

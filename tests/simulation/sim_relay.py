@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 60.0
 """Rarer than the daemon's: it only says how precisely the end of a run is known."""
 
-PURGE_S = 3600.0
+PURGE_S = 600.0
+"""Rarer than the daemon's, which changes nothing but the time that a run takes."""
 
 
 class SimRelay(Relay):
@@ -44,7 +45,9 @@ class SimRelay(Relay):
         super().__init__(
             Config(
                 state_dir=disk.state_dir,
-                intake=Intake(socket=disk.state_dir / "events.sock"),
+                intake=Intake(
+                    socket=disk.state_dir / "events.sock", dedup_window_s=plan.dedup_window_s
+                ),
                 delivery=Delivery(
                     concurrency=plan.concurrency,
                     concurrency_per_webhook=plan.per_webhook,

@@ -68,7 +68,7 @@ class Simulation:
         self.operator = Operator(self, random.Random(f"{plan.seed} operator"))
         self.rule.on_disabled = self.operator.noticed
         self.steps = 0
-        self.up = False
+        self.up = self.stopping = self._stopped = False
         self.ending = False
         self._crash_in: int | None = None
         self.well: set[int] = set()
@@ -156,7 +156,7 @@ class Simulation:
 
     def _over(self, how: str) -> None:
         at = self.clock.schedule_ms()
-        self.up = False
+        self.up = self.stopping = self._stopped = False
         self.loop.kill()
         self.world.forget(self.clock)
         self.sender.dead = True
@@ -209,6 +209,8 @@ class Simulation:
             self.publisher.publish()
         elif kind == "repeat":
             self.publisher.repeat()
+        elif kind == "crash" and self.stopping:
+            self._crash_in = self.rng.randint(1, 200)
         elif not self.up:
             if kind == "create" and self.world.now < 60_000:
                 self.world.at(self.world.now + 500, lambda: self.act("create"))
@@ -216,6 +218,7 @@ class Simulation:
             self._crash_in = self.rng.choice((0, self.rng.randint(1, 30), self.rng.randint(1, 200)))
         elif kind == "stop":
             self.up = False
+            self.stopping = True
             self.journal.everywhere(self.clock.schedule_ms(), "stopping")
             self.spawn(self._stop())
         else:
@@ -284,7 +287,6 @@ class Simulation:
                     self.journal.wrong("no error", "the loop never comes to rest")
                     return
             elif self._stopped and not self.ending:
-                self._stopped = False
                 self._over("stop")
                 self.disk.drop()
                 self._bury()
