@@ -22,7 +22,7 @@ from tests.simulation.sim_world import SimClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEARTBEAT_S = 60.0
+HEARTBEAT_S = 300.0
 """Rarer than the daemon's: it only says how precisely the end of a run is known."""
 
 PURGE_S = 600.0
