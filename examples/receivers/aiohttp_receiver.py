@@ -34,7 +34,7 @@ async def webhook(request: web.Request) -> web.Response:
 async def handle(event: Event) -> None:
     """Your own work; an event type that you don't know is no error."""
     await asyncio.sleep(float(os.environ.get("WORK_SECONDS", "0")))
-    print("processed", event.event_id, event.event_type, flush=True)
+    print(f"processed {event.event_id} {event.event_type}", flush=True)
 
 
 async def worker(app: web.Application) -> AsyncIterator[None]:

@@ -44,7 +44,7 @@ def work(event: Event) -> None:
 def handle(event: Event) -> None:
     """Your own work; an event type that you don't know is no error."""
     time.sleep(float(os.environ.get("WORK_SECONDS", "0")))
-    print("processed", event.event_id, event.event_type, flush=True)
+    print(f"processed {event.event_id} {event.event_type}", flush=True)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,6 @@ async def _started(
             "PORT": str(port),
             "PRYNT_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)},{secret}",
             "GUARD_FILE": str(folder / "guard.db"),
-            "PYTHONUNBUFFERED": "1",
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -217,12 +216,17 @@ async def _started(
 
 async def _processed(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(30):
-        while True:
-            line = (await process.stdout.readline()).decode()
-            assert line, "the receiver ended"
-            if line.startswith("processed "):
-                return line.split()[1]
+    said: list[str] = []
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                line = (await process.stdout.readline()).decode()
+                assert line, f"the receiver ended: {said}"
+                said.append(line)
+                if line.startswith("processed "):
+                    return line.split()[1]
+    except TimeoutError:
+        raise AssertionError(f"the receiver processed nothing, but said: {said}") from None
 
 
 async def _check_with_the_relay(command: Sequence[str], folder: Path) -> None:

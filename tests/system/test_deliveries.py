@@ -193,7 +193,10 @@ async def test_metrics_say_what_happened(tmp_path: Path) -> None:
         await good.wait_for(8)
         await bad.wait_for(7)
         series: dict[str, float] = {}
-        while series.get('prynt_relay_delivery_attempts_total{outcome="http_error"}', 0) < 7:
+        while (
+            series.get('prynt_relay_deliveries_finished_total{state="delivered"}', 0) < 8
+            or series.get("prynt_relay_deliveries_scheduled", 0) > 7
+        ):
             series = await daemon.metrics()
         expected = {
             'prynt_relay_events_received_total{event_type="verdict.block"}': 7,

@@ -12,7 +12,7 @@ def turn_with(ready: int, standing: Standing = Standing.PROVEN, row: int = 1) ->
     for number in range(ready):
         delivery = DueDelivery(row * 1_000_000 + number, row, 1, 0, 0)
         lane.entries[delivery.row] = delivery
-        lane.ready.append(delivery)
+        lane.add_ready(delivery)
     return Turn(lane, standing=standing)
 
 
