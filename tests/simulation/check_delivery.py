@@ -260,13 +260,18 @@ class Tracker:
             self._windows.append(ask)
 
     def _windows_over(self, entry: Entry) -> None:
-        """Windows are worked off: those that were accepted, also by a run after a crash."""
+        """Windows are worked off: those that were accepted, also by a run after a crash.
+
+        What was due by itself may have had its slot already: that attempt is the one asked for.
+        """
         for ask in self._windows:
             if ask.accepted and ask.number in entry.what:
                 self.states = {
                     state
                     for state in self.states
-                    if ask.number in state.asked or state.retried(ask) is None
+                    if ask.number in state.asked
+                    or state.retried(ask) is None
+                    or (state.state == SCHEDULED and state.due <= entry.at)
                 }
         self._windows = [ask for ask in self._windows if ask.number not in entry.what]
 

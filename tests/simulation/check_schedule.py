@@ -1,5 +1,6 @@
 """Everything that was acknowledged arrived, and nothing else did."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -55,9 +56,9 @@ def _may_be_purged(
 ) -> bool:  # fmt: skip
     """Whether it may have been settled or held when it was older than the history."""
     if tracker is None:
-        return any(
-            context.status != "on" for context in contexts if context.entry.seq > line.seq
-        ) or any(context.status != "on" for context in contexts[:1])
+        # How it stood when the line came, and at every moment since.
+        index = bisect_right([context.entry.seq for context in contexts], line.seq)
+        return any(context.status != "on" for context in contexts[max(index - 1, 0) :])
     return any(state.state in (FAILED, HELD) for state in tracker.states)
 
 

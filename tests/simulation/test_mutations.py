@@ -21,5 +21,6 @@ def test_a_missing_safeguard_is_noticed(safeguard: str) -> None:
             if violations:
                 break
     broken = {violation.split(":")[0] for violation in violations}
+    print(f"{safeguard}: seed {seed}, {sorted(broken)}")  # for docs/reliability.md
     assert broken & set(mutation.caught_by), (seed, violations)
     assert not simulate(seed).violations, "the seed fails with the safeguard too"
