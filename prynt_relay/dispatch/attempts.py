@@ -144,16 +144,21 @@ class Attempts:
         """Charge the attempt's time to its webhook and free the slot."""
         success = result.outcome is Outcome.SUCCESS
         if result.slot_s - result.duration_ms / 1000 < DRIP_S:
-            self._slots.give_back(turn, success=success, slot_s=result.slot_s)
+            self._free(turn, success=success, slot_s=result.slot_s)
             return
 
         def later() -> None:
-            self._slots.give_back(turn, success=success, slot_s=DRIP_CHARGE_S)
+            self._free(turn, success=success, slot_s=DRIP_CHARGE_S)
             self._on_freed()
 
         # Hundreds of endpoints that answer and then drip would cost a new connection every tenth
         # of a second each: more than a processor has.
         self._clock.call_later(DRIP_HOLD_S, later)
+
+    def _free(self, turn: Turn, *, success: bool, slot_s: float) -> None:
+        changed = self._slots.give_back(turn, success=success, slot_s=slot_s)
+        if changed and turn.lane.shrink():
+            self._on_popped(turn.lane)
 
     def _finish(
         self,

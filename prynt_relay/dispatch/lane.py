@@ -32,6 +32,10 @@ LOW_WATER: Final = 64
 LANE_ROWS: Final = 10_000
 """Most deliveries of one webhook in memory; what comes on top waits in the database."""
 
+SLOW_ROWS: Final = 512
+"""The same for one that holds its slots for long. It takes a few a second at most: its backlog
+would lie in memory for hours, a growing one for as long as it grows."""
+
 OVERLAY_ROWS: Final = 10_000
 """Most changes remembered while a page is read; beyond it the page is simply read again."""
 
@@ -82,6 +86,7 @@ class Lane:
         "paused",
         "prefetch",
         "ready",
+        "slow",
         "stored_from_ms",
         "webhook_row",
     )
@@ -108,6 +113,8 @@ class Lane:
         self.disablings = 0
         # Whether a page should bring its events along: they will be sent at once.
         self.prefetch = False
+        # Whether it may hold `SLOW_ROWS` only.
+        self.slow = False
         # Changes when all that was in memory was forgotten: a page asked for before is void.
         self.generation = 0
 
@@ -119,7 +126,8 @@ class Lane:
         if known is not None:
             self.remove(known)
         held = len(entries)
-        if held >= LANE_ROWS or (memory.rows >= TOTAL_ROWS and held >= LOW_WATER):
+        most = SLOW_ROWS if self.slow else LANE_ROWS
+        if held >= most or (memory.rows >= TOTAL_ROWS and held >= LOW_WATER):
             self.lower_mark(delivery)
             return False
         entries[delivery.row] = delivery
@@ -310,6 +318,13 @@ class Lane:
         self.stored_from_ms = -NEVER
         self.overlay = None
         self.generation += 1
+
+    def shrink(self) -> bool:
+        """Forget everything where that is more than the lane may hold by now."""
+        if not self.slow or len(self.entries) <= SLOW_ROWS:
+            return False
+        self.forget()
+        return True
 
     def wants_page(self, now_ms: int) -> bool:
         """Whether the database should be asked for more."""

@@ -57,6 +57,7 @@ class Turn:
         # More of it is due in the database than is in memory: what waits here says little.
         self.deep = False
         self.standing = standing
+        lane.slow = standing is Standing.SLOW
         self.allowance = PROVEN_ALLOWANCE if standing is Standing.PROVEN else 1.0
         self.slot_s: float | None = None
         self.line: deque[Turn] | None = None
@@ -77,6 +78,7 @@ class Turn:
         standing = Standing.SLOW if self.slot_s > SLOW_S else Standing.PROVEN
         changed = standing is not self.standing
         self.standing = standing
+        self.lane.slow = standing is Standing.SLOW
         return changed
 
 

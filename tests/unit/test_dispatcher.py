@@ -137,6 +137,39 @@ async def test_one_healthy_webhook_among_hundreds_that_hang() -> None:
     await store.close()
 
 
+async def test_a_slow_webhooks_backlog_is_not_kept_in_memory() -> None:
+    """What waits for one that hangs is left to the database, and sent once when it is well again."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    well = False
+
+    async def answer(*_: object) -> Outcome:
+        if not well:
+            await clock.sleep(10)
+        return Outcome.SUCCESS if well else Outcome.TIMEOUT
+
+    sender = Sender(clock, answer)
+    relay = dispatcher(clock, store, sender, Webhooks(1), concurrency=64, per_webhook=16)
+    for _ in range(2 * lane_module.SLOW_ROWS):
+        relay.appended([await store.append(targets(1))])
+    await turns()
+    assert relay._memory.rows > lane_module.SLOW_ROWS
+    await clock.advance(11)
+    await turns(20)
+    assert relay._memory.rows <= lane_module.SLOW_ROWS
+    for _ in range(lane_module.SLOW_ROWS):
+        relay.appended([await store.append(targets(1))])
+    assert relay._memory.rows <= lane_module.SLOW_ROWS
+    well = True
+    before = len(sender.attempts)
+    await clock.advance(7200)
+    assert store.rows == {}
+    sent = [event for _, _, event in sender.attempts[before:]]
+    assert len(sent) == len(set(sent))
+    await relay.stop(0)
+    await store.close()
+
+
 async def test_what_was_cut_off_by_a_stop_does_not_count() -> None:
     """A stop waits for what is in flight, then cuts it off without recording an attempt."""
     clock = FakeClock()
@@ -167,6 +200,7 @@ async def test_nothing_is_lost_or_sent_twice_whatever_memory_holds(
     before it is due, and soon after.
     """
     monkeypatch.setattr(lane_module, "LANE_ROWS", 7)
+    monkeypatch.setattr(lane_module, "SLOW_ROWS", 4)
     monkeypatch.setattr(lane_module, "LOW_WATER", 3)
     monkeypatch.setattr(lane_module, "PAGE_ROWS", 4)
     monkeypatch.setattr(lane_module, "OVERLAY_ROWS", 5)
