@@ -138,7 +138,7 @@ async def test_one_healthy_webhook_among_hundreds_that_hang() -> None:
 
 
 async def test_a_slow_webhooks_backlog_is_not_kept_in_memory() -> None:
-    """What waits for one that hangs is left to the database, and sent once when it is well again."""
+    """What waits for one that hangs is left to the database, and sent once when it is well."""
     clock = FakeClock()
     store = MemoryStore(clock)
     well = False
