@@ -8,6 +8,7 @@ from typing import Final
 from prynt_relay.clock import Clock, Timer
 from prynt_relay.dispatch.attempt import Consequences
 from prynt_relay.dispatch.attempts import Attempts
+from prynt_relay.dispatch.backlog import Backlog
 from prynt_relay.dispatch.doors import (
     AttemptObserver,
     DeliveryStore,
@@ -15,17 +16,15 @@ from prynt_relay.dispatch.doors import (
     SettledObserver,
     WebhookSource,
 )
-from prynt_relay.dispatch.lane import BULK_ROWS, NEVER, PAGE_ROWS, Lane, Memory
+from prynt_relay.dispatch.lane import BULK_ROWS, NEVER
 from prynt_relay.dispatch.pace import PACED, Pace
-from prynt_relay.dispatch.pager import Pager
 from prynt_relay.dispatch.settling import Batch, Settling
-from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Standing, Turn
+from prynt_relay.dispatch.slots import PROVEN_ALLOWANCE, Slots, Turn
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.event import Append, Appended
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.schedule.disable import DisablePolicy
-from prynt_relay.schedule.wheel import TimerWheel
 
 STARTS_PER_TURN: Final = 64
 """Attempts begun before the loop gets its turn again: hundreds of new connections, opened in one
@@ -58,10 +57,7 @@ class Dispatcher:
         self._slots = Slots(concurrency, concurrency_per_webhook)
         self._pace = Pace(clock, self._slots, on_rested=self._pump)
         self._on_settled = list(on_settled)
-        self._memory = Memory()
-        self._turns: dict[int, Turn] = {}
-        self._wheel: TimerWheel[tuple[Lane, DueDelivery]] = TimerWheel(clock.schedule_ms())
-        self._pager = Pager(store, clock, on_page=self._page_read)
+        self._backlog = Backlog(clock, store, self._slots, on_page=self._page_read)
         self._timer: Timer | None = None
         self._timer_ms = NEVER
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,7 +76,7 @@ class Dispatcher:
                 retry_schedule_s=retry_schedule_s, policy=DisablePolicy(disable_after_s)
             ),
             on_attempt=on_attempt,
-            on_popped=self._pager.ask,
+            on_popped=self._backlog.ask,
             on_freed=self._pump,
         )
         self._most_unsettled = 4 * concurrency
@@ -97,11 +93,12 @@ class Dispatcher:
         With `hold` everything is taken note of, and nothing sent before `release`.
         """
         self._started = True
-        for webhook in webhooks:
-            turn = self._add_turn(webhook, stored_from_ms=earliest_due_ms.get(webhook.row, NEVER))
-            self._pager.watch(turn.lane)
+        turns = [
+            self._backlog.add(webhook, stored_from_ms=earliest_due_ms.get(webhook.row, NEVER))
+            for webhook in webhooks
+        ]
         self._pace.after_start(
-            self._turns[webhook.row] for webhook in webhooks if webhook.format is PACED
+            turn for turn, webhook in zip(turns, webhooks, strict=True) if webhook.format is PACED
         )
         if not hold:
             self.release()
@@ -120,7 +117,7 @@ class Dispatcher:
         self._running = self._started = False
         if self._timer is not None:
             self._timer.cancel()
-        await self._pager.stop()
+        await self._backlog.stop()
         tasks = set(self._tasks)
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=drain_s)
@@ -148,7 +145,7 @@ class Dispatcher:
     @contextlib.asynccontextmanager
     async def message_to(self, webhook: Webhook) -> AsyncIterator[None]:
         """Send to a webhook beside the schedule; waits where its format allows only so many."""
-        turn = self._turns.get(webhook.row)
+        turn = self._backlog.turn(webhook.row)
         if turn is None or webhook.format is not PACED:
             yield
         else:
@@ -181,7 +178,7 @@ class Dispatcher:
                         format=target.format,
                         event=stored,
                     )
-                    self._offer(delivery, now_ms, late=result.late)
+                    self._backlog.offer(delivery, now_ms, late=result.late)
                 row += 1
         self._pump()
 
@@ -189,30 +186,24 @@ class Dispatcher:
         """Rows became scheduled, or were scheduled anew, and that is on disk."""
         now_ms = self._clock.schedule_ms()
         for delivery in deliveries:
-            self._offer(delivery, now_ms)
+            self._backlog.offer(delivery, now_ms)
         self._pump()
         self._arm()
 
     def webhook_changed(self, row: int) -> None:
         """A webhook was created, changed, disabled, enabled or deleted."""
         webhook = self._webhooks.by_row(row)
-        turn = self._turns.get(row)
+        turn = self._backlog.turn(row)
         if webhook is None:
-            if turn is not None:
-                self._pause(turn)
-                del self._turns[row]
-            return
-        if turn is None:
+            self._backlog.remove(row)
+        elif turn is None:
             if self._started:
-                self._add_turn(webhook, stored_from_ms=NEVER)
-            return
-        if not webhook.enabled:
+                self._backlog.add(webhook)
+        elif not webhook.enabled:
             turn.lane.disablings += 1
-            self._pause(turn)
-        elif turn.lane.paused:
-            turn.lane.paused = False
-            self._pager.watch(turn.lane)
-            self._pager.ask(turn.lane)
+            self._backlog.pause(turn)
+        else:
+            self._backlog.resume(turn)
 
     def reconfigure(
         self,
@@ -242,7 +233,7 @@ class Dispatcher:
         """Return when a webhook can take more bulk work without its live events waiting for it."""
         while (
             self._running
-            and (turn := self._turns.get(webhook_row)) is not None
+            and (turn := self._backlog.turn(webhook_row)) is not None
             and len(turn.lane.bulk) >= BULK_ROWS
         ):
             await self._clock.sleep(BULK_PAUSE_S)
@@ -251,7 +242,7 @@ class Dispatcher:
 
     def busy_rows(self, webhook_row: int) -> frozenset[int]:
         """Deliveries of a webhook that are in flight or being settled."""
-        turn = self._turns.get(webhook_row)
+        turn = self._backlog.turn(webhook_row)
         return frozenset(turn.lane.busy) if turn is not None else frozenset()
 
     @property
@@ -262,73 +253,12 @@ class Dispatcher:
     def oldest_due_s(self) -> float:
         """For how long the longest-waiting due delivery has waited, in seconds; 0 if none does."""
         now_ms = self._clock.schedule_ms()
-        oldest = min(
-            (t.lane.oldest_due_ms() for t in self._turns.values() if not t.lane.paused),
-            default=NEVER,
-        )
+        oldest = self._backlog.oldest_due_ms()
         return max(now_ms - oldest, 0.0) / 1000 if -NEVER < oldest < NEVER else 0.0
 
     def tick_age_s(self) -> float:
         """How long ago the dispatcher last looked at what is due; it does so every second."""
         return self._clock.monotonic() - self._ticked_at
-
-    # --- memory
-
-    def _add_turn(self, webhook: Webhook, *, stored_from_ms: float) -> Turn:
-        lane = Lane(webhook.row, self._memory, stored_from_ms=stored_from_ms)
-        lane.paused = not webhook.enabled
-        if webhook.health.proven:
-            standing = Standing.PROVEN
-        elif webhook.health.failures:
-            standing = Standing.SLOW
-        else:
-            standing = Standing.UNTRIED
-        turn = self._turns[webhook.row] = Turn(lane, standing=standing)
-        return turn
-
-    def _pause(self, turn: Turn) -> None:
-        turn.lane.paused = True
-        turn.lane.forget()
-        self._slots.leave(turn)
-
-    def _offer(self, delivery: DueDelivery, now_ms: int, *, late: bool = False) -> None:
-        turn = self._turns.get(delivery.webhook_row)
-        if turn is None:
-            return
-        lane = turn.lane
-        if lane.paused or delivery.row in lane.busy:
-            # Paused: read from the database when it goes on. Busy: its settlement decides.
-            return
-        if lane.takes(delivery, now_ms, late=late):
-            self._admit(turn, delivery, now_ms)
-        else:
-            self._pager.watch(lane)
-            if late:
-                self._pager.ask(lane)
-
-    def _admit(self, turn: Turn, delivery: DueDelivery, now_ms: int) -> None:
-        lane = turn.lane
-        if not lane.add(delivery):
-            self._pager.watch(lane)
-        elif delivery.due_ms <= now_ms:
-            lane.add_ready(delivery)
-            self._slots.join(turn)
-        else:
-            self._wheel.add(delivery.due_ms, (lane, delivery))
-
-    def _page_read(self, lane: Lane, page: list[DueDelivery]) -> None:
-        turn = self._turns.get(lane.webhook_row)
-        now_ms = self._clock.schedule_ms()
-        added = lane.finish_page(page, now_ms)
-        if turn is None or turn.lane is not lane:
-            return
-        turn.deep = len(page) == PAGE_ROWS
-        for delivery in added:
-            if (delivery.due_ms, delivery.row) <= lane.mark:
-                self._admit(turn, delivery, now_ms)
-        self._pager.watch(lane)
-        self._pump()
-        self._arm()
 
     # --- time
 
@@ -340,12 +270,7 @@ class Dispatcher:
         if not self._running:
             return
         now_ms = self._clock.schedule_ms()
-        for lane, delivery in self._wheel.expire(now_ms):
-            turn = self._turns.get(lane.webhook_row)
-            if lane.entries.get(delivery.row) is delivery and turn is not None:
-                lane.add_ready(delivery)
-                self._slots.join(turn)
-        self._pager.ask_for_due(now_ms)
+        self._backlog.expire(now_ms)
         self._pump()
         self._arm()
 
@@ -354,8 +279,7 @@ class Dispatcher:
         if not self._running:
             return
         now_ms = self._clock.schedule_ms()
-        wheel_ms = self._wheel.next_due_ms()
-        next_ms = min(now_ms + 1000, NEVER if wheel_ms is None else wheel_ms)
+        next_ms = min(now_ms + 1000, self._backlog.next_due_ms())
         if next_ms < self._timer_ms:
             if self._timer is not None:
                 self._timer.cancel()
@@ -365,6 +289,10 @@ class Dispatcher:
             self._timer = self._clock.call_later(delay_s, self._tick)
 
     # --- attempts
+
+    def _page_read(self) -> None:
+        self._pump()
+        self._arm()
 
     def _pump(self) -> None:
         """Start attempts while there are slots and something to send."""
@@ -402,7 +330,7 @@ class Dispatcher:
             delivery = lane.pop_ready()
             if lane.stored_from_ms != NEVER:
                 lane.prefetch = turn.allowance >= PROVEN_ALLOWANCE
-                self._pager.ask(lane)
+                self._backlog.ask(lane)
             if delivery is not None:
                 if delivery.format is PACED:
                     self._pace.begin(turn)
@@ -431,7 +359,7 @@ class Dispatcher:
         now_ms = self._clock.schedule_ms()
         scheduled = DeliveryState.SCHEDULED
         for settlement, delivery in batch:
-            turn = self._turns.get(settlement.webhook_row)
+            turn = self._backlog.turn(settlement.webhook_row)
             if turn is None:
                 continue
             turn.lane.settled(settlement.delivery_row)
@@ -441,7 +369,7 @@ class Dispatcher:
                 delivery.attempts = settlement.number
                 delivery.manual = False
                 delivery.resume_ms = None
-                self._offer(delivery, now_ms)
+                self._backlog.offer(delivery, now_ms)
         settlements = [settlement for settlement, _ in batch]
         for observer in self._on_settled:
             observer(settlements)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from prynt_relay.daemon import relay as relay_module
 from prynt_relay.dispatch.attempt import Consequences
 from prynt_relay.dispatch.attempts import Attempts
-from prynt_relay.dispatch.dispatcher import Dispatcher
+from prynt_relay.dispatch.backlog import Backlog
 from prynt_relay.dispatch.lane import Lane
 from prynt_relay.dispatch.settling import Settling
 from prynt_relay.dispatch.slots import Slots, Turn
@@ -109,18 +109,18 @@ def _a_slot_is_not_passed_on() -> contextlib.AbstractContextManager[object]:
 
 
 def _busy_rows_are_offered() -> contextlib.AbstractContextManager[object]:
-    original = Dispatcher._offer
+    original = Backlog.offer
 
-    def offer(self: Dispatcher, delivery: DueDelivery, now_ms: int) -> None:
-        turn = self._turns.get(delivery.webhook_row)
+    def offer(self: Backlog, delivery: DueDelivery, now_ms: int, *, late: bool = False) -> None:
+        turn = self.turn(delivery.webhook_row)
         busy = set(turn.lane.busy) if turn is not None else set()
         if turn is not None:
             turn.lane.busy = set()
-        original(self, delivery, now_ms)
+        original(self, delivery, now_ms, late=late)
         if turn is not None:
             turn.lane.busy |= busy
 
-    return mock.patch.object(Dispatcher, "_offer", offer)
+    return mock.patch.object(Backlog, "offer", offer)
 
 
 def _no_overlay() -> contextlib.AbstractContextManager[object]:

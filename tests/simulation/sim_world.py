@@ -93,10 +93,9 @@ class World:
         now_ms = dispatcher._clock.schedule_ms()
         until = self.next_ms()
         ahead = 1e12 if until is None else until - self.now
-        wheel_ms = dispatcher._wheel.next_due_ms()
-        if wheel_ms is not None:
-            ahead = min(ahead, (wheel_ms - now_ms) / 1.01)
-        pages = dispatcher._pager._due
+        backlog = dispatcher._backlog
+        ahead = min(ahead, (backlog.next_due_ms() - now_ms) / 1.01)
+        pages = backlog._pager._due
         if pages:
             ahead = min(ahead, (pages[0][0] - LEAD_MS - now_ms) / 1.01)
         return max((ahead - 1) // 1000, 0) * 1000

@@ -153,13 +153,13 @@ async def test_a_slow_webhooks_backlog_is_not_kept_in_memory() -> None:
     for _ in range(2 * lane_module.SLOW_ROWS):
         relay.appended([await store.append(targets(1))])
     await turns()
-    assert relay._memory.rows > lane_module.SLOW_ROWS
+    assert relay._backlog.rows > lane_module.SLOW_ROWS
     await clock.advance(11)
     await turns(20)
-    assert relay._memory.rows <= lane_module.SLOW_ROWS
+    assert relay._backlog.rows <= lane_module.SLOW_ROWS
     for _ in range(lane_module.SLOW_ROWS):
         relay.appended([await store.append(targets(1))])
-    assert relay._memory.rows <= lane_module.SLOW_ROWS
+    assert relay._backlog.rows <= lane_module.SLOW_ROWS
     well = True
     before = len(sender.attempts)
     await clock.advance(7200)

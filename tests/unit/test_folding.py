@@ -309,7 +309,7 @@ async def test_a_test_that_is_given_up_as_its_turn_comes_leaves_it_to_the_next()
     await scene.alerts(2)
     entered = asyncio.create_task(scene.relay.message_to(scene.webhooks.all[1]).__aenter__())
     await turns()
-    scene.relay._pace._rested(scene.relay._turns[1])  # as its timer does
+    scene.relay._pace._rested(scene.relay._backlog._turns[1])  # as its timer does
     entered.cancel()
     await scene.clock.advance(4)
     assert entered.cancelled()
