@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Final
 from unittest import mock
 
-from prynt_relay.dispatch import dispatcher, lane, pager
+from prynt_relay.dispatch import backlog, dispatcher, lane, pager
 from prynt_relay.store import append, fanout, purge, retention, writer
 from prynt_relay.webhooks import conversions
 
@@ -20,12 +20,13 @@ SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (writer, "BATCH_ROWS", 8),
     (conversions, "CHUNK_ROWS", 3),
     (lane, "LANE_ROWS", 12),
+    (lane, "SLOW_ROWS", 8),
     (lane, "TOTAL_ROWS", 40),
     (lane, "LOW_WATER", 4),
     (lane, "OVERLAY_ROWS", 6),
     (lane, "PAGE_ROWS", 6),
     (pager, "PAGE_ROWS", 6),
-    (dispatcher, "PAGE_ROWS", 6),
+    (backlog, "PAGE_ROWS", 6),
     (dispatcher, "BULK_ROWS", 6),
     (purge, "EXAMINED", 3),
     (retention, "STEP_ROWS", 4),
