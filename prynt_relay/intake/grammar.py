@@ -52,7 +52,12 @@ def depth(text: bytes) -> int:
 def nests_deeper_than(levels: int, text: bytes) -> bool:
     """Whether `depth(text) > levels`, for ordinary texts in a nanosecond per byte."""
     # Brackets in strings count too, so this is a bound; for most texts it is all that is needed.
-    if _at_most(levels, text, b"{") + _at_most(levels, text, b"[") <= levels:
+    if len(text) <= _SHORT:
+        # A third of what `count` takes: it jumps from one to the next.
+        opened = len(text) - len(text.replace(b"{", b"").replace(b"[", b""))
+    else:
+        opened = _at_most(levels, text, b"{") + _at_most(levels, text, b"[")
+    if opened <= levels:
         return False
     brackets = inner = _brackets(text)
     removed = 0
@@ -71,9 +76,6 @@ def nests_deeper_than(levels: int, text: bytes) -> bool:
 
 def _at_most(enough: int, text: bytes, char: bytes) -> int:
     """How often `char` is in `text`; where that is more than `enough`, some number above it."""
-    if len(text) <= _SHORT:
-        # A third of what `count` takes: it jumps from one to the next.
-        return len(text) - len(text.replace(char, b"", enough + 1))
     number = 0
     at = text.find(char)
     while at >= 0 and number <= enough:
