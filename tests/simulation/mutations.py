@@ -54,12 +54,16 @@ class _Uncommitted:
 
 def _answers_before_the_commit() -> contextlib.AbstractContextManager[object]:
     async def commit(self: Writer, batch: list[Job]) -> None:
-        rows, _ = await self._hop(
+        rows, finished = await self._hop(
             lambda raw: self._transaction.run(cast(sqlite3.Connection, _Uncommitted(raw)), batch)
         )
         self._observer.committed(0.0, rows)
         for job in batch:
             self._answer(job)
+        for waiting in self._fanouts.pop(finished, ()):
+            waiting.fanouts.discard(finished)
+            if not waiting.fanouts:
+                waiting.future.set_result(waiting.appended)
         await self._clock.sleep(0.05)
         await self._hop(lambda raw: raw.execute("COMMIT"))
 
