@@ -18,37 +18,22 @@ MAX_TARGETS: Final = 1000
 MAX_DELIVERIES: Final = 4000
 """Deliveries that one transaction writes for appends; the rest goes the same way."""
 
+_PLAIN_COLUMNS: Final = (
+    "id",
+    "event_type",
+    "context",
+    "received_at_ms",
+    "first_delivery",
+    "delivery_count",
+    "data",
+)
 _EVENTS = insert(
     "events",
-    (
-        "id",
-        "event_type",
-        "context",
-        "received_at_ms",
-        "first_delivery",
-        "delivery_count",
-        "data",
-        "created_at_ms",
-        "event_id",
-        "idempotency_key",
-        "fanout_pending",
-        "is_test",
-    ),
+    (*_PLAIN_COLUMNS, "created_at_ms", "event_id", "idempotency_key", "fanout_pending", "is_test"),
 )
 # What most transactions consist of: nothing supplied but a type and the data. Binding a value
 # costs a tenth of what inserting the row does, and holds the interpreter.
-_PLAIN_EVENTS = insert(
-    "events",
-    (
-        "id",
-        "event_type",
-        "context",
-        "received_at_ms",
-        "first_delivery",
-        "delivery_count",
-        "data",
-    ),
-)
+_PLAIN_EVENTS = insert("events", _PLAIN_COLUMNS)
 _PLAIN: Final = (None, None, None, 0, 0)
 _CONTEXT: Final = "SELECT id FROM contexts WHERE api_version = ? AND event_source = ?"
 
