@@ -257,7 +257,7 @@ MUTATIONS: Final = {
     "answer after the commit": Mutation(_answers_before_the_commit, ("nothing lost", "same bytes")),
     "settle, then go on": Mutation(
         _settled_before_the_commit,
-        ("24-hour rule", "one at a time", "never more attempts", "the log"),
+        ("24-hour rule", "one at a time", "never more attempts", "not late", "the log"),
     ),
     "cap per webhook": Mutation(_no_cap_per_webhook, ("caps",)),
     "share of slow webhooks": Mutation(_no_share_for_slow_webhooks, ("caps", "never starved")),
