@@ -278,7 +278,8 @@ MUTATIONS: Final = {
     "time away is excused": Mutation(_no_time_is_excused, ("24-hour rule",)),
     "health is stored with results": Mutation(_health_is_forgotten, ("24-hour rule",)),
     "enabling waits for a disabling": Mutation(
-        _enabling_does_not_wait, ("never more attempts", "not late", "the log", "nothing lost")
+        _enabling_does_not_wait,
+        ("24-hour rule", "never more attempts", "not late", "the log", "nothing lost"),
     ),
     "never before its time": Mutation(_early_wheel, ("not before its time",)),
     "conversions go on after a crash": Mutation(
