@@ -156,11 +156,7 @@ def _disabled_webhooks_are_scheduled_for() -> contextlib.AbstractContextManager[
     return mock.patch.object(registry, "_target", target)
 
 
-def _held_in_flight_goes_on() -> contextlib.AbstractContextManager[object]:
-    """The bug that the simulation found: see test_dispatcher."""
-    original = Consequences.settlement
-
-    def settlement(self: Consequences, *args: Any, **options: Any) -> Any:
+def settlement(self: Consequences, *args: Any, **options: Any) -> Any:
         return original(self, *args, **(options | {"held": False}))
 
     return mock.patch.object(Consequences, "settlement", settlement)
@@ -273,7 +269,6 @@ MUTATIONS: Final = {
         ("not late", "never more attempts", "not before its time"),
     ),
     "held while disabled": Mutation(_disabled_webhooks_are_scheduled_for, ("never more attempts",)),
-    "held while in flight": Mutation(_held_in_flight_goes_on, ("never more attempts",)),
     "dedup": Mutation(_no_dedup, ("dedup",)),
     "time away is excused": Mutation(_no_time_is_excused, ("24-hour rule",)),
     "health is stored with results": Mutation(_health_is_forgotten, ("24-hour rule",)),
