@@ -156,12 +156,6 @@ def _disabled_webhooks_are_scheduled_for() -> contextlib.AbstractContextManager[
     return mock.patch.object(registry, "_target", target)
 
 
-def settlement(self: Consequences, *args: Any, **options: Any) -> Any:
-        return original(self, *args, **(options | {"held": False}))
-
-    return mock.patch.object(Consequences, "settlement", settlement)
-
-
 def _no_dedup() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Supplied, "first_of", return_value=None)
 
