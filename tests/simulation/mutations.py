@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from prynt_relay.daemon import relay as relay_module
 from prynt_relay.dispatch.attempt import Consequences
-from prynt_relay.dispatch.attempts import Attempts
 from prynt_relay.dispatch.backlog import Backlog
 from prynt_relay.dispatch.lane import Lane
 from prynt_relay.dispatch.settling import Settling
@@ -19,7 +18,6 @@ from prynt_relay.dispatch.slots import Slots, Turn
 from prynt_relay.errors import ShuttingDownError
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
-from prynt_relay.model.webhook import Webhook
 from prynt_relay.schedule.wheel import TimerWheel
 from prynt_relay.store import Store, bulk, purge, settle
 from prynt_relay.store.dedup import Supplied
@@ -210,19 +208,6 @@ def _a_window_takes_what_it_sent() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(bulk, "retry_chunk", retry_chunk)
 
 
-def _whoever_was_given_a_slot_is_sent() -> contextlib.AbstractContextManager[object]:
-    """The bug that the simulation found: see test_dispatcher."""
-    seen: dict[int, Webhook] = {}
-
-    def wanting(self: Attempts, turn: Turn, disablings: int) -> Webhook | None:
-        webhook = self._webhooks.by_row(turn.lane.webhook_row)
-        if webhook is not None:
-            seen[webhook.row] = webhook
-        return seen.get(turn.lane.webhook_row)
-
-    return mock.patch.object(Attempts, "_wanting", wanting)
-
-
 def _what_is_held_is_forgotten_at_a_stop() -> contextlib.AbstractContextManager[object]:
     """The bug that the simulation found: see test_conversions."""
     original = Conversions.finished
@@ -286,9 +271,6 @@ MUTATIONS: Final = {
     ),
     "a window sends each once": Mutation(
         _a_window_takes_what_it_sent, ("never more attempts", "not before its time")
-    ),
-    "a request needs a webhook that wants it": Mutation(
-        _whoever_was_given_a_slot_is_sent, ("never more attempts", "not before its time")
     ),
     "enabling needs the end of the holding": Mutation(
         _what_is_held_is_forgotten_at_a_stop, ("never more attempts",)
