@@ -17,10 +17,13 @@ T = TypeVar("T")
 STEP_ROWS: Final = 500
 """Rows that one step deletes: a few milliseconds."""
 
-REST: Final = 9
-"""After each step the pass rests for this many times as long as it took, queueing included: it
-takes a tenth of the writer's time at most, and less the busier the writer is. That is still some
-10,000 events a second."""
+RESTS: Final = ((60.0, 19), (300.0, 4))
+"""Until a pass has lasted so many seconds it rests after each step for so many times as long as the
+step held the writer: it takes a twentieth of the writer's time, some 5,000 events a second."""
+
+REST_BEHIND: Final = 1
+"""The same from then on. A pass that goes on and on is one that history outgrows: without more of
+the writer's time the database would grow for as long as that much comes in."""
 
 _NO_LIMIT_MS: Final = 1 << 62
 
@@ -52,9 +55,11 @@ class Retention:
         self._write = write
         self._read = read
         self._free_after_pass = 0
+        self._began = clock.monotonic()
 
     async def run(self, history_s: float, max_size: int) -> Purged:
         """One pass; see `Store.purge`."""
+        self._began = self._clock.monotonic()
         cutoff_ms = self._clock.wall_ms() - int(history_s * 1000)
         _, free_before, _ = await self._read(purge.page_counts)
         purged = await self._purge(cutoff_ms, max_pages=None)
@@ -111,10 +116,23 @@ class Retention:
             pass
 
     async def _step(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """One step and the rest after it."""
-        started = self._clock.monotonic()
-        result = await self._write(function, STEP_ROWS)
-        took_s = self._clock.monotonic() - started
-        if took_s > 0:
-            await self._clock.sleep(REST * took_s)
+        """One step and the rest after it, which counts from when the writer had time for it."""
+        began = self._clock.monotonic()
+
+        def timed(connection: sqlite3.Connection) -> T:
+            nonlocal began
+            began = self._clock.monotonic()
+            return function(connection)
+
+        result = await self._write(timed, STEP_ROWS)
+        ended = self._clock.monotonic()
+        if ended > began:
+            await self._clock.sleep(self._rest(ended - self._began) * (ended - began))
         return result
+
+    @staticmethod
+    def _rest(pass_lasted_s: float) -> int:
+        for until_s, rest in RESTS:
+            if pass_lasted_s < until_s:
+                return rest
+        return REST_BEHIND
