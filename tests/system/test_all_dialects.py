@@ -202,8 +202,9 @@ async def test_a_webhooks_own_timeout_and_schedule(tmp_path: Path) -> None:
         attempts = (await daemon.api("GET", f"/v1/deliveries/{row['id']}"))["attempts"]
         assert all(1000 <= attempt["durationMs"] < 2000 for attempt in attempts)
         gaps = [b.received_at - a.received_at for a, b in itertools.pairwise(receiver.requests)]
-        assert 2 <= gaps[0] < 4
-        assert 3 <= gaps[1] < 5
+        # A tenth less: a busy receiver may have taken note of the first of two late.
+        assert 1.9 <= gaps[0] < 4
+        assert 2.9 <= gaps[1] < 5
 
 
 async def test_the_fingerprint_profile(tmp_path: Path) -> None:
@@ -231,7 +232,7 @@ async def test_the_fingerprint_profile(tmp_path: Path) -> None:
         )
         await daemon.publish({"eventType": "verdict.block", "data": {}}, EVENT)
         first, retry = await receiver.wait_for(2)
-        assert 4 <= retry.received_at - first.received_at < 6
+        assert 3.9 <= retry.received_at - first.received_at < 6
         assert first.body == retry.body
         assert json.loads(retry.body)["requestId"] == DATA["requestId"]
         [row] = await settled(daemon, hook, 1)
