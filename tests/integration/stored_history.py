@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from prynt_relay.model.event import EVENT_TYPES
+from prynt_relay.store import migrate
 
-SCHEMA = Path(__file__).parents[2] / "prynt_relay/store/migrations/0001_initial.sql"
 START_MS = 1_790_000_000_000
 PER_EVENT = 4
 """Deliveries of each event: PER_EVENT neighbouring webhooks."""
@@ -65,7 +65,8 @@ def empty_database(path: Path) -> None:
     """Make a database of the present schema with its one `meta` row and the event types."""
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode=WAL")
-        conn.executescript(SCHEMA.read_text())
+        for _, script in migrate.migrations():
+            conn.executescript(script)
         conn.execute(
             "INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, zeroblob(16), ?)",
             (START_MS,),

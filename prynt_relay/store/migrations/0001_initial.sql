@@ -236,7 +236,6 @@ CREATE TABLE bulk_jobs (
     states TEXT NOT NULL DEFAULT '[]', -- JSON array of numbers
     first_delivery INTEGER NOT NULL DEFAULT 0,
     max_delivery INTEGER NOT NULL DEFAULT 0,
-    max_attempt INTEGER NOT NULL DEFAULT 0,
     cursor_ms INTEGER NOT NULL DEFAULT 0,
     cursor INTEGER NOT NULL DEFAULT 0,
     created_at_ms INTEGER NOT NULL

@@ -70,3 +70,38 @@ async def test_with_room_the_same_upgrade_works_and_the_copy_takes_it_back(tmp_p
     )
     assert len(await store.events(range(1, EVENTS + 1))) == EVENTS
     await store.close()
+
+
+def first_row(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO meta (id, hash_seed, created_at_ms) VALUES (1, x'00', 0)")
+
+
+async def test_a_database_of_version_1_goes_on(tmp_path: Path) -> None:
+    """Windows that were being sent again go on from now, and filters are made anew."""
+    path = tmp_path / "relay.db"
+    first = migrate.migrations()[:1]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate.mark(connection)
+        migrate.migrate(connection, path, first, first_row)
+        connection.execute(
+            "INSERT INTO attempts (id, delivery, webhook, revision, number, trigger, started_at_ms,"
+            " duration_ms, outcome, signature) VALUES (7, 1, 1, 1, 1, 0, 0, 0, 0, x'00')"
+        )
+        connection.execute(
+            "INSERT INTO bulk_jobs (kind, webhook, created_at_ms) VALUES ('retry', 1, 0)"
+        )
+        connection.execute("INSERT INTO supplied_keys_filters VALUES (0, x'00')")
+    store = await Store.open(
+        path, clock=FakeClock(), api_version="v", event_source="s", dedup_window_s=60
+    )
+    try:
+        assert await store.read(lambda raw: raw.execute("PRAGMA user_version").fetchone()) == (
+            len(migrate.migrations()),
+        )
+        windows = "SELECT max_attempt FROM bulk_jobs"
+        assert await store.read(lambda raw: raw.execute(windows).fetchall()) == [(7,)]
+        filters = "SELECT count(*) FROM supplied_keys_filters"
+        assert await store.read(lambda raw: raw.execute(filters).fetchone()) == (0,)
+    finally:
+        await store.close()
+    assert path.with_name("relay.db.before-v2").exists()
