@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.__main__ import describe, results
 from tests.simulation.sim_run import simulate
 
-SHORT_SEEDS = 25
+SHORT_SEEDS = 12
 TRACE = "from tests.simulation.sim_run import simulate; print(simulate({seed}).trace)"
 
 
