@@ -200,7 +200,7 @@ async def test_a_webhooks_own_timeout_and_schedule(tmp_path: Path) -> None:
         [row] = await settled(daemon, hook, 1)
         assert (row["state"], row["attemptCount"], row["lastOutcome"]) == ("failed", 3, "timeout")
         attempts = (await daemon.api("GET", f"/v1/deliveries/{row['id']}"))["attempts"]
-        assert all(1000 <= attempt["durationMs"] < 2000 for attempt in attempts)
+        assert all(990 <= attempt["durationMs"] < 2000 for attempt in attempts), attempts
         gaps = [b.received_at - a.received_at for a, b in itertools.pairwise(receiver.requests)]
         # A tenth less: a busy receiver may have taken note of the first of two late.
         assert 1.9 <= gaps[0] < 4
