@@ -69,8 +69,10 @@ def listen(
     keys = secrets or ((from_environment,) if from_environment else ())
     listener = Listener(host, port, keys, status)
     how = "verifying signatures" if keys else "not verifying: no --secret, no $PRYNT_WEBHOOK_SECRET"
-    session.terminal.notice(f"Listening on {listener.address} (any path), {how}; Ctrl-C ends it.")
     try:
+        session.terminal.notice(
+            f"Listening on {listener.address} (any path), {how}; Ctrl-C ends it."
+        )
         for received in listener.requests():
             if session.json:
                 write_json(json.dumps(received.as_json(), ensure_ascii=False))
