@@ -66,6 +66,17 @@ def wall_offset_ms(clock: Clock) -> int:
     return round((clock.wall_ms() - clock.schedule_ms()) / 1000) * 1000
 
 
+async def sleep_unless(clock: Clock, event: asyncio.Event, seconds: float) -> bool:
+    """Sleep, but no longer than until `event` is set; returns whether it is."""
+    waits = asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return event.is_set()
+
+
 class SystemClock:
     """The machine's clocks."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 from msgspec.structs import replace
 
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Clock, sleep_unless
 from prynt_relay.errors import ShuttingDownError, StorageError, StorageUnavailableError
 from prynt_relay.store.append import AppendJob
 from prynt_relay.store.checkpoint import Checkpointer
@@ -180,13 +180,7 @@ class Writer:
 
     async def _pause(self) -> None:
         """Wait before the next try, unless the store is to close."""
-        sleep = asyncio.ensure_future(self._clock.sleep(RETRY_S))
-        closing = asyncio.ensure_future(self._close_asked.wait())
-        try:
-            await asyncio.wait((sleep, closing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            closing.cancel()
+        await sleep_unless(self._clock, self._close_asked, RETRY_S)
 
     async def _commit(self, batch: list[Job]) -> None:
         started = self._clock.monotonic()

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Clock, sleep_unless
 from prynt_relay.errors import (
     ConflictError,
     NotFoundError,
@@ -240,7 +240,7 @@ class Changes:
             try:
                 await written
             except StorageUnavailableError:
-                if await self._left_within(STORAGE_WAIT_S):
+                if await sleep_unless(self._clock, self._leaving, STORAGE_WAIT_S):
                     return
                 written = self._store.update_webhook(row, **changes)
             except (NotFoundError, ShuttingDownError):
@@ -252,17 +252,6 @@ class Changes:
         self._mails.written()
         if then is not None:
             then(row)
-
-    async def _left_within(self, seconds: float) -> bool:
-        """Wait, unless the daemon leaves: then return True at once."""
-        leaving = asyncio.ensure_future(self._leaving.wait())
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((leaving, sleep), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            sleep.cancel()
-        return self._leaving.is_set()
 
     async def _update(self, webhook: Webhook, fields: dict[str, Any]) -> Webhook:
         """Write fields and put them in force; returns the webhook as it is then."""
