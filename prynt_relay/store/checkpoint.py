@@ -6,51 +6,53 @@ from typing import Final
 
 from prynt_relay.store.transaction import Job
 
-CHECKPOINT_PAGES: Final = 1000
-"""Pages in the log that make a checkpoint due: 4 MiB."""
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+"""What the log holds when a checkpoint is due."""
 
-RESTART_PAGES: Final = 4 * CHECKPOINT_PAGES
+RESTART_BYTES: Final = 4 * CHECKPOINT_BYTES
 """A log that grew to this because there was always some reader in it is begun anew as soon as
 the readers of the moment are done; new ones don't need it by then."""
 
-TRUNCATE_PAGES: Final = 16_384
-"""One that a long reader let grow beyond 64 MiB is cut as well."""
+TRUNCATE_BYTES: Final = 64 * 1024 * 1024
+"""One that a long reader let grow beyond this is cut as well."""
 
 READERS_WAIT_MS: Final = 50
 """How long the writer waits for readers then, at most."""
 
-_PAGE: Final = 4096
 _ROW_BYTES: Final = 200
-_COMMIT_BYTES: Final = 16_384
-"""What a batch counts for however small it is: some six pages of tables and indexes."""
+_COMMIT_PAGES: Final = 5
+"""What a batch counts for however small it is: some pages of tables and indexes."""
 
 
 class Checkpointer:
     """Knows roughly how long the log is. SQLite tells it only after a checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_bytes: int) -> None:
+        """Count in pages of so many bytes, the database's."""
+        self._page_bytes = page_bytes
         self._bytes = 0.0
-        self._pages_per_byte = 1.5 / _PAGE
+        self._growth = 1.5  # bytes of the log for each that a batch counts for
         self._left = 0
 
     def due(self, batch: Sequence[Job]) -> bool:
         """Count what a batch wrote; True when it is time to run."""
-        self._bytes += _COMMIT_BYTES
+        self._bytes += _COMMIT_PAGES * self._page_bytes
         for job in batch:
             self._bytes += job.bytes + _ROW_BYTES * job.rows
-        return self._bytes * self._pages_per_byte >= CHECKPOINT_PAGES
+        return self._bytes * self._growth >= CHECKPOINT_BYTES
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Checkpoint as far as readers allow."""
         _, in_log, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         written = in_log - self._left
         if self._bytes > 0 and written > 0:
-            estimate = written / self._bytes
-            self._pages_per_byte += (estimate - self._pages_per_byte) / 2
+            estimate = written * self._page_bytes / self._bytes
+            self._growth += (estimate - self._growth) / 2
         self._bytes = 0.0
         self._left = 0 if in_log == done else in_log
-        if in_log > RESTART_PAGES:
-            self._begin_anew(connection, "TRUNCATE" if in_log > TRUNCATE_PAGES else "RESTART")
+        size = in_log * self._page_bytes
+        if size > RESTART_BYTES:
+            self._begin_anew(connection, "TRUNCATE" if size > TRUNCATE_BYTES else "RESTART")
 
     def _begin_anew(self, connection: sqlite3.Connection, mode: str) -> None:
         (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()

@@ -24,6 +24,12 @@ T = TypeVar("T")
 READERS: Final = 2
 """Read-only connections for history, beside the one that is the dispatcher's own."""
 
+PAGE_BYTES: Final = 8192
+"""Of a new database; one keeps the size that it was made with. Each page is two system calls on
+its way into the log and two on its way out of it: with 4 KiB a body of 100 KB takes half as much
+processor time again. With 16 KiB it would take a fifth less, but a lone event, which changes some
+ten pages however small it is, would write 150 KB instead of 80."""
+
 _CACHED_STATEMENTS: Final = 512
 _WRITER_CACHE_KIB: Final = 16_384
 _READER_CACHE_KIB: Final = 4_096
@@ -110,7 +116,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, cached_statements=_CACHED_STATEMENTS, check_same_thread=False
     )
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only counts before the first table
+    # Both count only before the first table.
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA mmap_size = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")

@@ -148,7 +148,7 @@ def _load(
     return Opened(
         connection,
         transaction,
-        Checkpointer(),
+        Checkpointer(raw.execute("PRAGMA page_size").fetchone()[0]),
         numbers,
         dedup,
         webhooks,

@@ -199,7 +199,8 @@ class BenchDaemon(Daemon):
         """Bytes of the database in use, what is still in its log included."""
         free: int = self.ask("PRAGMA freelist_count")
         pages: int = self.ask("PRAGMA page_count")
-        return (pages - free) * 4096
+        page_bytes: int = self.ask("PRAGMA page_size")
+        return (pages - free) * page_bytes
 
     async def settled(self, count: int, receiver: Receiver, received: int) -> float:
         """Wait until `received` requests have come and `count` attempts are on disk; returns when.

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from prynt_relay.store import Purged, purge
+from prynt_relay.store.connection import PAGE_BYTES
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
     DELIVERED,
@@ -82,12 +83,12 @@ async def test_above_the_size_the_oldest_settled_goes_first(tmp_path: Path) -> N
         for _ in range(20):
             await store.append([append(data=b'"%s"' % (b"x" * 2000))] * 50)
             await clock.advance(1)
-        size = 4096 * rows(tmp_path, "PRAGMA page_count")[0][0]
+        size = PAGE_BYTES * rows(tmp_path, "PRAGMA page_count")[0][0]
         purged = await store.purge(history_s=10_000, max_size=size // 2)
         pages, free = (
             rows(tmp_path, f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count")
         )
-        used = 4096 * (pages - free)
+        used = PAGE_BYTES * (pages - free)
         assert size // 4 < used <= size // 2
         left = [row for (row,) in rows(tmp_path, "SELECT id FROM events")]
         assert kept.stored is not None
@@ -108,7 +109,7 @@ async def test_the_file_shrinks_once_pages_stay_free(tmp_path: Path) -> None:
         await store.purge(history_s=10, max_size=NO_LIMIT)
         await store.purge(history_s=10, max_size=NO_LIMIT)
         assert rows(tmp_path, "PRAGMA freelist_count") == [(0,)]
-    assert store.sizes().database_bytes < 4096 * grown / 10
+    assert store.sizes().database_bytes < PAGE_BYTES * grown / 10
     assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -123,7 +124,7 @@ async def test_pages_that_traffic_fills_again_are_not_moved_about(tmp_path: Path
             await store.purge(history_s=90, max_size=NO_LIMIT)
             pages.append(rows(tmp_path, "PRAGMA page_count")[0][0])
         assert len(set(pages[3:])) <= 2
-        assert rows(tmp_path, "PRAGMA freelist_count")[0][0] > 100
+        assert PAGE_BYTES * rows(tmp_path, "PRAGMA freelist_count")[0][0] > 400_000
 
 
 async def test_steps_are_small(tmp_path: Path) -> None:
