@@ -195,12 +195,19 @@ class Connection(asyncio.Protocol):
             self._skipping = False
             data = data[end + 1 :]
         elif self._partial:
-            self._partial += data
-            if b"\n" not in data:
+            end = data.find(b"\n")
+            if end < 0:
+                self._partial += data
                 return self._skip_overlong()
-            data = bytes(self._partial)
+            # A large line comes in several pieces: each copy of it counts.
+            begun = b"".join((self._partial, memoryview(data)[:end]))
             self._partial = bytearray()
-        lines = _split(data)
+            lines = [begun, *_split(data, end + 1)]
+            return self._complete(lines)
+        return self._complete(_split(data))
+
+    def _complete(self, lines: list[bytes]) -> list[bytes]:
+        """Keep the last, which has no newline yet; return the others, but for empty ones."""
         self._partial += lines.pop()
         # An empty line is ignored, also where lines end in a carriage return.
         return [line for line in lines if line and line != b"\r"] + self._skip_overlong()
@@ -339,13 +346,15 @@ class Connection(asyncio.Protocol):
         self._partial = bytearray()
 
 
-def _split(data: bytes) -> list[bytes]:
-    """Cut at newlines. `bytes.split` looks at every byte: searching is faster for long lines."""
-    end = data.find(b"\n")
-    if end < _SHORT_LINE:
-        return data.split(b"\n")
+def _split(data: bytes, start: int = 0) -> list[bytes]:
+    """Cut at newlines, from `start` on; the last part is what follows the last of them.
+
+    `bytes.split` looks at every byte: searching is faster for long lines.
+    """
+    end = data.find(b"\n", start)
+    if end - start < _SHORT_LINE:
+        return data[start:].split(b"\n")
     lines = []
-    start = 0
     while end >= 0:
         lines.append(data[start:end])
         start = end + 1

@@ -1,6 +1,7 @@
 """One request and its response, on a connection from the pool."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 import aiohttp
@@ -40,8 +41,8 @@ class Exchange:
         """Whether there is (or was) a connection to the receiver."""
         return self._protocol is not None
 
-    async def respond(self, data: bytes, deadline: float) -> None:
-        """Send the request and wait for the response's headers, up to `deadline` in loop time.
+    async def respond(self, request: Sequence[bytes], deadline: float) -> None:
+        """Send the request, in parts, and wait for the response's headers, at most to `deadline`.
 
         A connection that was kept alive may turn out to have been closed by the receiver just as
         we sent. If it dies before a single byte of a response, the request is sent once more on a
@@ -59,7 +60,7 @@ class Exchange:
 
         timer = self._pool.loop.call_at(deadline, expire)
         try:
-            await self._respond(data)
+            await self._respond(request)
         except BaseException as error:
             if (
                 expired
@@ -71,25 +72,25 @@ class Exchange:
         finally:
             timer.cancel()
 
-    async def _respond(self, data: bytes) -> None:
+    async def _respond(self, request: Sequence[bytes]) -> None:
         connection = await self._pool.connect(self._request)
         reused = cast(ResponseProtocol, connection.protocol).exchanges > 0
         try:
-            await self._ask(connection, data)
+            await self._ask(connection, request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
             if not reused or cast(ResponseProtocol, self._protocol).received:
                 raise
             connection.close()
-            await self._ask(await self._pool.connect(self._request, fresh=True), data)
+            await self._ask(await self._pool.connect(self._request, fresh=True), request)
 
-    async def _ask(self, connection: Connection, data: bytes) -> None:
+    async def _ask(self, connection: Connection, request: Sequence[bytes]) -> None:
         self._connection = connection
         protocol = self._protocol = cast(ResponseProtocol, connection.protocol)
         transport = protocol.transport
         if transport is None:
             raise protocol.exception() or aiohttp.ServerDisconnectedError
         protocol.begin()
-        transport.write(data)
+        transport.writelines(request)
         self.message, self._payload = await protocol.read()
 
     def headers(self) -> tuple[bytes, bool]:

@@ -147,7 +147,8 @@ class Sender:
         format: Format,
         attempt: "_Attempt",
         body: bytes | None,
-    ) -> bytes:
+    ) -> tuple[bytes, ...]:
+        """The request, in the parts in which it is written: a large body stays apart."""
         if body is None:
             body = formats.render(format, event, webhook.id)
         schemes, wall_ms = webhook.signatures, attempt.started_at_ms
@@ -155,7 +156,8 @@ class Sender:
             schemes, webhook.secrets, wall_ms=wall_ms, event_id=event.event_id, body=body
         )
         signed = timestamp_headers(schemes, wall_ms) + signed
-        return endpoint.head(format, event, signed, len(body)) + body
+        head = endpoint.head(format, event, signed, len(body))
+        return (head + body,) if len(body) < LARGE else (head, body)
 
     async def _answered(self, attempt: "_Attempt", exchange: Exchange) -> AttemptResult:
         duration_s = attempt.lasted_s()

@@ -29,10 +29,14 @@ class Mac:
         self._inner = hashlib.sha256(padded.translate(_INNER))
         self._outer = hashlib.sha256(padded.translate(_OUTER))
 
-    def digest(self, message: bytes) -> bytes:
-        """Return the 32 bytes that authenticate `message`."""
+    def digest(self, *parts: bytes) -> bytes:
+        """Return the 32 bytes that authenticate `parts`, one after the other.
+
+        In parts, because a body can be large and joining it to what is signed with it copies it.
+        """
         inner = self._inner.copy()
-        inner.update(message)
+        for part in parts:
+            inner.update(part)
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()

@@ -14,7 +14,7 @@ BOTH_WHILE_PENDING: Final = False
 
 def digest(secret: str, timestamp_s: int, event_id: str, body: bytes) -> bytes:
     """Return the raw signature under one secret."""
-    return whole_secret(secret).digest(b"%d.%b" % (timestamp_s, body))
+    return whole_secret(secret).digest(b"%d." % timestamp_s, body)
 
 
 def headers(digests: Sequence[bytes], timestamp_s: int, event_id: str) -> list[tuple[str, str]]:

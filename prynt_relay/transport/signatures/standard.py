@@ -37,7 +37,7 @@ def digest(secret: str, timestamp_s: int, event_id: str, body: bytes) -> bytes:
 
     Raises `InvalidFieldError` for a secret whose part after `whsec_` isn't base64.
     """
-    return _decoded_secret(secret).digest(b"%b.%d.%b" % (event_id.encode(), timestamp_s, body))
+    return _decoded_secret(secret).digest(b"%b.%d." % (event_id.encode(), timestamp_s), body)
 
 
 def headers(digests: Sequence[bytes], timestamp_s: int, event_id: str) -> list[tuple[str, str]]:
