@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from prynt_relay.clock import Clock, sleep_unless
 from prynt_relay.errors import ShuttingDownError, StorageError, StorageUnavailableError
 from prynt_relay.store.append import AppendJob
+from prynt_relay.store.batch_bound import BatchBound
 from prynt_relay.store.checkpoint import Checkpointer
 from prynt_relay.store.connection import Connection
 from prynt_relay.store.faults import Fault, fault_of, reason
@@ -24,10 +25,6 @@ from prynt_relay.store.settle import SettleJob
 from prynt_relay.store.transaction import CallJob, Job, Transaction
 
 _log = structlog.stdlib.get_logger(__name__)
-
-BATCH_ROWS: Final = 4000
-BATCH_BYTES: Final = 4 * 1024 * 1024
-"""A batch is cut here, so that a commit stays short; one larger job is a batch of its own."""
 
 QUEUE_ROWS: Final = 20_000
 QUEUE_BYTES: Final = 32 * 1024 * 1024
@@ -71,6 +68,7 @@ class Writer:
         self._checkpointer = checkpointer
         self._clock = clock
         self._observer = observer
+        self._bound = BatchBound()
         self._queue: deque[Job] = deque()
         self._rows = 0
         self._bytes = 0
@@ -125,12 +123,12 @@ class Writer:
         batch: list[Job] = []
         rows = size = 0
         large = bool(self._fanouts)
-        queue = self._queue
+        queue, bound = self._queue, self._bound
         singly = self._singly > 0
         self._singly -= singly
         while queue:
             job = queue[0]
-            if batch and (rows + job.rows > BATCH_ROWS or size + job.bytes > BATCH_BYTES):
+            if batch and (rows + job.rows > bound.rows or size + job.bytes > bound.size):
                 break
             if batch and singly:
                 break
@@ -189,7 +187,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - judged, answered and logged below
             self._failed(batch, error)
             return
-        self._observer.committed(self._clock.monotonic() - started, rows)
+        lasted_s = self._clock.monotonic() - started
+        self._bound.committed(rows, sum(job.bytes for job in batch), lasted_s)
+        self._observer.committed(lasted_s, rows)
         self._set_available(True)
         for job in batch:
             self._answer(job)

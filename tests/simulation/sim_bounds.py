@@ -10,14 +10,14 @@ from typing import Final
 from unittest import mock
 
 from prynt_relay.dispatch import backlog, dispatcher, lane, pager
-from prynt_relay.store import append, fanout, purge, retention, writer
+from prynt_relay.store import append, batch_bound, fanout, purge, retention
 from prynt_relay.webhooks import conversions
 
 SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (append, "MAX_TARGETS", 2),
     (append, "MAX_DELIVERIES", 6),
     (fanout, "CHUNK", 2),
-    (writer, "BATCH_ROWS", 8),
+    (batch_bound, "MOST_ROWS", 8),
     (conversions, "CHUNK_ROWS", 3),
     (lane, "LANE_ROWS", 12),
     (lane, "SLOW_ROWS", 8),

@@ -105,7 +105,7 @@ async def test_what_queues_up_during_a_commit_shares_the_next(tmp_path: Path) ->
 
 async def test_a_batch_is_bounded_in_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full queue is written in several transactions of bounded size, in order."""
-    monkeypatch.setattr("prynt_relay.store.writer.BATCH_ROWS", 100)
+    monkeypatch.setattr("prynt_relay.store.batch_bound.MOST_ROWS", 100)
     heard = Heard()
     async with opened(tmp_path, observer=heard) as store:
         heard.commits.clear()
