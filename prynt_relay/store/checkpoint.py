@@ -13,9 +13,6 @@ RESTART_BYTES: Final = 4 * CHECKPOINT_BYTES
 """A log that grew to this because there was always some reader in it is begun anew as soon as
 the readers of the moment are done; new ones don't need it by then."""
 
-TRUNCATE_BYTES: Final = 64 * 1024 * 1024
-"""One that a long reader let grow beyond this is cut as well."""
-
 READERS_WAIT_MS: Final = 50
 """How long the writer waits for readers then, at most."""
 
@@ -50,15 +47,14 @@ class Checkpointer:
             self._growth += (estimate - self._growth) / 2
         self._bytes = 0.0
         self._left = 0 if in_log == done else in_log
-        size = in_log * self._page_bytes
-        if size > RESTART_BYTES:
-            self._begin_anew(connection, "TRUNCATE" if size > TRUNCATE_BYTES else "RESTART")
+        if in_log * self._page_bytes > RESTART_BYTES:
+            self._begin_anew(connection)
 
-    def _begin_anew(self, connection: sqlite3.Connection, mode: str) -> None:
+    def _begin_anew(self, connection: sqlite3.Connection) -> None:
         (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute(f"PRAGMA busy_timeout = {READERS_WAIT_MS:d}")
         try:
-            busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         finally:
             connection.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
         if not busy:

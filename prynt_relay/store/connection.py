@@ -30,6 +30,10 @@ its way into the log and two on its way out of it: with 4 KiB a body of 100 KB t
 processor time again. With 16 KiB it would take a fifth less, but a lone event, which changes some
 ten pages however small it is, would write 150 KB instead of 80."""
 
+LOG_KEPT_BYTES: Final = 8 * 1024 * 1024
+"""What the log's file is cut to when it is begun anew: twice what makes a checkpoint due. Below it
+the file stays as it is, since cutting it and letting it grow again makes syncs dearer."""
+
 _CACHED_STATEMENTS: Final = 512
 _WRITER_CACHE_KIB: Final = 16_384
 _READER_CACHE_KIB: Final = 4_096
@@ -138,6 +142,7 @@ def start_wal(connection: sqlite3.Connection) -> None:
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}").fetchone()
     # Zero what is deleted inside pages that are written anyway; freed pages cost no write more.
     connection.execute("PRAGMA secure_delete = FAST")
 

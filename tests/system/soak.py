@@ -2,8 +2,8 @@
 
 Events come in at a rate, without one at half of what is measured to be the most; one receiver in
 twenty misbehaves; half way the daemon is restarted. Memory, descriptors and the log's size are
-sampled every second, after two minutes to warm up. It passes if the first and the last third agree
-within 5 %, the log stays within its bound and every acknowledged event has been received and
+sampled every second, after two minutes to warm up. It passes if the first and the last third of
+each agree within 5 %, the log stays within its bound and every acknowledged event has been received and
 settled. Exits with 1 if not.
 """
 
@@ -71,7 +71,12 @@ class Figures(NamedTuple):
     def problems(self) -> list[str]:
         """Why it isn't passed."""
         found = []
-        for name, (first, last) in (("memory", self.memory_mb), ("descriptors", self.descriptors)):
+        thirds = (
+            ("memory", self.memory_mb),
+            ("descriptors", self.descriptors),
+            ("the log", self.wal_mb),
+        )
+        for name, (first, last) in thirds:
             if abs(last / first - 1) > FLAT:
                 found.append(f"{name} went from {first:.1f} to {last:.1f}")
         if self.wal_most_mb * 2**20 > WAL_BOUND:

@@ -12,7 +12,7 @@ import pytest
 
 from prynt_relay.clock import SystemClock
 from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
-from prynt_relay.store import Store, checkpoint
+from prynt_relay.store import Store, checkpoint, connection
 from prynt_relay.store.connection import Connection, ThreadConnection
 from tests.clock import FakeClock, turns
 from tests.integration.store.parts import (
@@ -396,7 +396,7 @@ class TestTheLog:
         """After a long read is over the log's file is made short again."""
         monkeypatch.setattr(checkpoint, "CHECKPOINT_BYTES", 400_000)
         monkeypatch.setattr(checkpoint, "RESTART_BYTES", 800_000)
-        monkeypatch.setattr(checkpoint, "TRUNCATE_BYTES", 1_200_000)
+        monkeypatch.setattr(connection, "LOG_KEPT_BYTES", 500_000)
         begun, go = threading.Event(), threading.Event()
 
         def long(connection: sqlite3.Connection) -> None:
