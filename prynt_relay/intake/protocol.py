@@ -8,8 +8,9 @@ Decisions where the contract leaves room:
 * A lone surrogate escape (`\ud800`), a number like `1e999` or of thousands of digits, a key twice
   inside `data` are JSON by RFC 8259: they are passed on as they came. A request's own key given
   twice is refused, since one of the two values would be lost; so is `null` for an optional key.
-* `createdAt` is `YYYY-MM-DDTHH:MM:SS`, up to nine digits of a fraction (cut, not rounded, to
-  milliseconds), then `Z` or `+00:00`.
+* `createdAt` is `YYYY-MM-DDTHH:MM:SS`, up to nine digits of a fraction after a point or a comma
+  (cut, not rounded, to milliseconds), then `Z` or `+00:00`. Seconds may be left out, as ISO 8601
+  allows; its basic format, other offsets and a fraction of a minute are not taken.
 * Printable is what Unicode calls so (`str.isprintable`); the only space among it is U+0020.
 * `max_payload` bounds the delivered body in the specification's format, counted exactly.
 """
@@ -36,7 +37,7 @@ MAX_KEY_LENGTH: Final = 255
 
 _KEYS: Final = ("eventType", "data", "eventId", "idempotencyKey", "createdAt")
 _CREATED_AT: Final = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)(?:Z|\+00:00)", re.ASCII
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -259,15 +260,15 @@ def _created_at_ms(text: str) -> int:
     match = _CREATED_AT.fullmatch(text)
     if match is None:
         raise _invalid(
-            "createdAt", f"{_shown(text)} isn't ISO 8601 in UTC; write 2026-02-14T11:45:22.341Z"
+            "createdAt",
+            f"{_shown(text)} isn't taken; write it in UTC like 2026-02-14T11:45:22.341Z, with or "
+            "without the fraction or the seconds",
         )
     try:
         moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
     except ValueError as error:
         raise _invalid("createdAt", f"{_shown(text)} doesn't exist: {error}") from None
-    fraction = match[2]
-    extra_ms = int(fraction[:3].ljust(3, "0")) if fraction else 0
-    return (moment - _EPOCH) // _MILLISECOND + extra_ms
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def _text(members: dict[str, grammar.Value], key: str) -> str | None:

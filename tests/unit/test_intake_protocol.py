@@ -101,6 +101,10 @@ def test_a_bad_line_gets_its_code(parser: EventParser, line: bytes, code: str) -
         (b'{"eventType":"visitor.new","data":{},"eventId":"evt_x"}', ["eventId", "evt_x"]),
         (b'{"eventType":"visitor.new","data":{},"idempotencyKey":"a\\tb"}', ["U+0009"]),
         (b'{"eventType":"visitor.new","data":{},"createdAt":"now"}', ["createdAt", "now"]),
+        (
+            b'{"eventType":"visitor.new","data":{},"createdAt":"20260214T114522Z"}',
+            ["createdAt", "20260214T114522Z", "write it in UTC like 2026-02-14T11:45:22.341Z"],
+        ),
         (b'{"eventType":"visitor.new","data":{},"createdAt":5}', ["createdAt", "number"]),
     ],
 )
@@ -132,10 +136,13 @@ def test_no_message_shows_data(parser: EventParser) -> None:
         ("2026-02-14T11:45:22.3419Z", 341),
         ("2026-02-14T11:45:22.341999999Z", 341),
         ("2026-02-14T11:45:22.000000001Z", 0),
+        ("2026-02-14T11:45:22,3419Z", 341),
+        ("2026-02-14T11:45Z", -22_000),
+        ("2026-02-14T11:45+00:00", -22_000),
     ],
 )
 def test_created_at_is_utc_with_any_fraction(parser: EventParser, text: str, ms: int) -> None:
-    """Z and +00:00 are UTC; digits beyond the milliseconds are cut, never rounded up."""
+    """Seconds may be left out, the decimal sign is either; digits beyond milliseconds are cut."""
     event = parser.parse(b'{"eventType":"visitor.new","data":{},"createdAt":"%b"}' % text.encode())
     assert event.created_at_ms == 1_771_069_522_000 + ms
 
