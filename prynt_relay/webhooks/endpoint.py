@@ -24,6 +24,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 """RFC 9110, section 5.6.2."""
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 """RFC 9110, section 5.5: no control characters but the tab, and only what fits latin-1."""
+_BRACKETED: Final = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[^\[\]]*)?\](?::[0-9]*)?\Z")
 _NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\<>\"^`{|}]")
 
 RESERVED_HEADERS: Final = frozenset(
@@ -87,6 +88,8 @@ class EndpointRules:
             raise _bad_url("must not have a fragment (#…): it is never sent")
         if not parts.hostname:
             raise _bad_url("has no host name")
+        if "[" in parts.netloc and not _BRACKETED.match(parts.netloc):
+            raise _bad_url("has brackets around what is no IPv6 address")
         self._check_host(parts.hostname)
         return url
 
@@ -130,8 +133,10 @@ class EndpointRules:
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    address, _, zone = host.partition("%")
     try:
-        return ipaddress.ip_address(host.split("%", 1)[0])
+        # Zones are of IPv6; behind anything else a percent sign is no part of a host.
+        return ipaddress.IPv6Address(address) if zone else ipaddress.ip_address(host)
     except ValueError:
         return None
 
