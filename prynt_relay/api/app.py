@@ -30,7 +30,10 @@ def make_app(deps: Deps, mount: Callable[[web.Application], None] | None = None)
     app = web.Application(client_max_size=MAX_BODY, middlewares=[pass_gate])
     app[DEPS] = deps
     app[OPENAPI] = build(
-        deps.event_types, allow_http=deps.allow_http, allow_addresses=deps.allow_addresses
+        deps.event_types,
+        allow_http=deps.allow_http,
+        allow_addresses=deps.allow_addresses,
+        session_cookie=deps.session_cookie,
     )
     app.on_response_prepare.append(on_prepare)
     for operation in OPERATIONS:

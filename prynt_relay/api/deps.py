@@ -34,8 +34,9 @@ class Deps:
     `readiness` returns what keeps the daemon from being ready, [] when it is: that the socket
     accepts and that the storage takes writes. `published_ips` is asked anew each time, since a
     reload may change it. `has_session` admits a request without a key, for reading alone: the
-    dashboard's cookie. `filter_failures` says by a webhook's row how its filter failed.
-    `event_types`, `allow_http` and `allow_addresses` shape what the OpenAPI document says.
+    dashboard's cookie, whose name is `session_cookie`. `filter_failures` says by a webhook's row
+    how its filter failed. `event_types`, `allow_http`, `allow_addresses` and `session_cookie`
+    shape what the OpenAPI document says.
     """
 
     clock: Clock
@@ -57,6 +58,7 @@ class Deps:
     allow_http: bool = False
     allow_addresses: Sequence[str] = ()
     has_session: Callable[[web.Request], bool] = _no_session
+    session_cookie: str | None = None
 
 
 DEPS: Final = web.AppKey("deps", Deps)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from prynt_relay.api import patterns
 from prynt_relay.api.queries import DEFAULT_LIMIT, MAX_LIMIT
 from prynt_relay.api.schema_types import (
     MASK,
@@ -15,7 +16,7 @@ from prynt_relay.api.schema_types import (
     SignatureName,
 )
 from prynt_relay.errors import InvalidFieldError
-from prynt_relay.model.durations import parse_duration
+from prynt_relay.model.durations import UNIT_MS, parse_duration
 from prynt_relay.model.states import Format, SignatureScheme
 from prynt_relay.model.webhook import BasicAuth
 from prynt_relay.model.webhook_input import WebhookInput
@@ -58,7 +59,8 @@ Url = Annotated[
     Meta(
         description=(
             "Where deliveries go: https on a domain name with a dot, without user info or "
-            "fragment. The configuration can allow http and further addresses."
+            "fragment. The name has at most 253 characters, 63 between dots; one beyond ASCII is "
+            "one that IDNA can encode. The configuration can allow http and further addresses."
         ),
         extra_json_schema={"maxLength": 2048, "examples": ["https://yourapp.com/webhooks/prynt"]},
     ),
@@ -94,9 +96,7 @@ Timeout = Annotated[
     Duration,
     Meta(
         description="How long an attempt may take until the response's headers: 1s to 30s.",
-        extra_json_schema={
-            "pattern": "^(([1-9]|[12][0-9]|30)s|([1-9][0-9]{3}|[12][0-9]{4}|30000)ms)$"
-        },
+        extra_json_schema={"pattern": patterns.duration(1_000, 30_000)},
     ),
 ]
 RetrySchedule = Annotated[
@@ -104,9 +104,8 @@ RetrySchedule = Annotated[
         Annotated[
             Duration,
             Meta(
-                extra_json_schema={
-                    "pattern": "^([1-9][0-9]{0,4}s|[1-9][0-9]{0,3}m|[1-9][0-9]?h|[1-7]d)$"
-                }
+                description="From 1s to 7d.",
+                extra_json_schema={"pattern": patterns.duration(1_000, 7 * UNIT_MS["d"])},
             ),
         ]
     ],
@@ -174,9 +173,7 @@ class RotateSecret(Input):
         Duration,
         Meta(
             description='Up to "30d"; "0s" means at once.',
-            extra_json_schema={
-                "pattern": "^([0-9]{1,6}s|[0-9]{1,4}m|[0-9]{1,2}h|[0-9]d|[12][0-9]d|30d)$"
-            },
+            extra_json_schema={"pattern": patterns.duration(0, 30 * UNIT_MS["d"])},
         ),
     ] = "24h"
 

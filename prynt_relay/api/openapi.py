@@ -49,9 +49,16 @@ _PROBLEMS: Final = {
 
 
 def build(
-    event_types: Sequence[EventTypeInfo], *, allow_http: bool, allow_addresses: Sequence[str]
+    event_types: Sequence[EventTypeInfo],
+    *,
+    allow_http: bool,
+    allow_addresses: Sequence[str],
+    session_cookie: str | None = None,
 ) -> bytes:
-    """Return the document as JSON, for one installation's event types and endpoint rules."""
+    """Return the document as JSON, for one installation's event types and endpoint rules.
+
+    `session_cookie` is the name of a cookie that reading takes in the key's place.
+    """
     kinds = [operation.reply.content for operation in OPERATIONS]
     kinds += [operation.body for operation in OPERATIONS]
     types = [kind for kind in kinds if isinstance(kind, type)]
@@ -72,32 +79,48 @@ def build(
             "servers": [{"url": "/"}],
             "security": [{"apiKey": []}],
             "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
-            "paths": _paths(names),
+            "paths": _paths(with_session=session_cookie is not None),
             "components": {
                 "schemas": schemas,
                 "responses": {name: _problem(status) for status, (name, _) in _PROBLEMS.items()},
-                "securitySchemes": {
-                    "apiKey": {
-                        "type": "http",
-                        "scheme": "bearer",
-                        "description": "The key in `<state_dir>/api-key`.",
-                    }
-                },
+                "securitySchemes": _security_schemes(session_cookie),
             },
         }
     )
 
 
-def _paths(event_types: Sequence[str]) -> dict[str, dict[str, Schema]]:
+def _security_schemes(session_cookie: str | None) -> dict[str, Schema]:
+    schemes: dict[str, Schema] = {
+        "apiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The key in `<state_dir>/api-key`.",
+        }
+    }
+    if session_cookie is not None:
+        schemes["session"] = {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": session_cookie,
+            "description": (
+                "The dashboard's session: lets its own pages read. It doesn't count beside an "
+                "`Authorization`, nor where the browser says that another site asks."
+            ),
+        }
+    return schemes
+
+
+def _paths(*, with_session: bool) -> dict[str, dict[str, Schema]]:
     paths: dict[str, dict[str, Schema]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
-            operation, event_types
-        )
+        described = _operation(operation)
+        if operation.needs_key and operation.method == "GET" and with_session:
+            described["security"] = [{"apiKey": []}, {"session": []}]
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return paths
 
 
-def _operation(operation: Operation, event_types: Sequence[str]) -> Schema:
+def _operation(operation: Operation) -> Schema:
     described: Schema = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -107,7 +130,7 @@ def _operation(operation: Operation, event_types: Sequence[str]) -> Schema:
     if operation.description:
         described["description"] = operation.description
     if operation.parameters:
-        described["parameters"] = [_parameter(each, event_types) for each in operation.parameters]
+        described["parameters"] = [_parameter(each) for each in operation.parameters]
     if operation.body is not None:
         described["requestBody"] = {
             "required": operation.body_required,
@@ -118,16 +141,13 @@ def _operation(operation: Operation, event_types: Sequence[str]) -> Schema:
     return described
 
 
-def _parameter(parameter: Parameter, event_types: Sequence[str]) -> Schema:
-    schema = dict(parameter.schema)
-    if parameter.name == "eventType":
-        schema["enum"] = list(event_types)
+def _parameter(parameter: Parameter) -> Schema:
     return {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.place == "path",
         "description": parameter.description,
-        "schema": schema,
+        "schema": dict(parameter.schema),
     }
 
 

@@ -1,22 +1,14 @@
 """What types can't say in the OpenAPI document: this installation's names and rules, examples."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any, Final
 
+from prynt_relay.api import patterns
 from prynt_relay.api.inputs import HEADER_VALUE
 from prynt_relay.api.operations import Schema
 from prynt_relay.api.parameters import MOMENT_SCHEMA
 from prynt_relay.api.problems import title_of
 from prynt_relay.api.schema_types import EVENT_ID_PATTERN
-
-_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN: Final = rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?"
-_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_PORT: Final = (
-    "(?::(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
-)
-_REST: Final = r"(?:[/?][^\x00-\x20\x7f\\<>\"^`{|}#]*)?"
 
 _EVENT_INPUT: Final[Schema] = {
     "title": "EventInput",
@@ -37,9 +29,13 @@ _EVENT_INPUT: Final[Schema] = {
         },
         "createdAt": {
             "type": "string",
-            "format": "date-time",
-            "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)$",
-            "description": "In UTC.",
+            # Not date-time: RFC 3339 has neither a comma nor a time without seconds.
+            "pattern": patterns.CREATED_AT,
+            "description": (
+                "ISO 8601 in its extended format, in UTC (`Z` or `+00:00`); seconds may be left "
+                "out. Digits beyond the milliseconds are cut."
+            ),
+            "examples": ["2026-02-14T11:45:22.341Z"],
         },
     },
     "required": ["eventType", "data"],
@@ -119,10 +115,10 @@ def refine(
     allow_addresses: Sequence[str],
 ) -> None:
     """Complete the components that msgspec made of the types."""
-    url_pattern = _url_pattern(allow_http=allow_http, allow_addresses=allow_addresses)
+    url = patterns.url(allow_http=allow_http, allow_addresses=allow_addresses)
     for name in ("CreateWebhook", "ChangeWebhook"):
         fields = schemas[name]["properties"]
-        fields["url"]["pattern"] = url_pattern
+        fields["url"] |= url
         fields["events"]["items"] = {"type": "string", "enum": ["*", *event_types]}
         # msgspec's own description of a mapping's values takes the place of ours.
         fields["headers"]["additionalProperties"] = dict(HEADER_VALUE)
@@ -156,25 +152,6 @@ def _relate_fields(create: Schema, change: Schema) -> None:
     create["else"] = {"required": ["events"], "if": in_format, "then": only}
     change["if"] = in_format
     change["then"] = only
-
-
-def _url_pattern(*, allow_http: bool, allow_addresses: Sequence[str]) -> str:
-    hosts = [_DOMAIN, *(_literal(ipaddress.ip_network(text)) for text in allow_addresses)]
-    scheme = "https?" if allow_http else "https"
-    return f"^{scheme}://(?:{'|'.join(hosts)}){_PORT}{_REST}$"
-
-
-def _literal(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    """Return a pattern of the addresses in a network, exact to whole bytes of IPv4.
-
-    Of IPv6 exact for one address; else anything that looks like one: each has many spellings.
-    """
-    if isinstance(network, ipaddress.IPv6Network):
-        if network.num_addresses == 1:
-            return rf"\[{network.network_address}\]"
-        return r"\[[0-9A-Fa-f:.]{2,45}\]"
-    fixed = network.network_address.packed[: network.prefixlen // 8]
-    return r"\.".join([*map(str, fixed), *[_BYTE] * (4 - len(fixed))])
 
 
 def problem_example(status: int, description: str) -> Schema:

@@ -12,12 +12,13 @@ from prynt_relay.api.schema_types import (
     WEBHOOK_ID_PATTERN,
 )
 from prynt_relay.api.stream_handlers import LAST_EVENT_ID, LAST_EVENT_ID_PATTERN
-from prynt_relay.model.durations import DURATION_PATTERN
 from prynt_relay.model.states import DeliveryState
 
 MOMENT_SCHEMA: Final[Schema] = {
     "type": "string",
-    "anyOf": [{"pattern": DURATION_PATTERN}, {"format": "date-time"}, {"format": "date"}],
+    # Neither date-time nor a pattern: ISO 8601 has weeks, and times with fewer parts and offsets.
+    "format": "moment",
+    "examples": ["24h", "2026-02-14T11:45:22Z", "2026-02-14"],
 }
 
 
@@ -52,7 +53,13 @@ WINDOW: Final = (
     ),
     Parameter("until", "query", "Received before then; as `since`.", MOMENT_SCHEMA),
 )
-TYPE: Final = _query("eventType", "Of this type.", type="string", format="event-type")
+TYPE: Final = _query(
+    "eventType",
+    "Of this type: one that the relay takes, or took when something came in.",
+    type="string",
+    format="event-type",
+    examples=["verdict.block"],
+)
 DELIVERIES: Final = (
     *LIST,
     _query("state", "In this state.", type="string", enum=[state.label for state in DeliveryState]),

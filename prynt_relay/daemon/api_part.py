@@ -64,6 +64,7 @@ class ApiPart:
                 allow_http=config.egress.allow_http,
                 allow_addresses=config.egress.allow_addresses,
                 has_session=self._dashboard.has_session,
+                session_cookie=self._dashboard.session_cookie,
             ),
             mount=self._dashboard.mount,
         )

@@ -79,6 +79,7 @@ class Dashboard:
 
     has_session = staticmethod(guard.has_session)
     """For `Deps.has_session`: a page reads the API's streams with its own cookie."""
+    session_cookie = guard.COOKIE
 
     def mount(self, app: web.Application) -> None:
         """Add the paths; for `make_app`."""

@@ -3,11 +3,12 @@
 import re
 from typing import Final
 
+MAX_DIGITS: Final = 9
 DURATION_PATTERN: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 """The same rule as a regular expression, for schemas."""
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)\Z")
-_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_duration(text: str) -> float:
@@ -15,7 +16,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.match(text)
     if match is None:
         raise ValueError(f'{text[:40]!r} is no duration; write a number and a unit, such as "90s"')
-    return int(match[1]) * _UNIT_MS[match[2]] / 1000
+    return int(match[1]) * UNIT_MS[match[2]] / 1000
 
 
 def format_duration(seconds: float) -> str:
@@ -25,7 +26,7 @@ def format_duration(seconds: float) -> str:
     """
     milliseconds = round(seconds * 1000)
     for unit, least in (("d", 2), ("h", 1), ("m", 1), ("s", 1)):
-        count, rest = divmod(milliseconds, _UNIT_MS[unit])
+        count, rest = divmod(milliseconds, UNIT_MS[unit])
         if rest == 0 and count >= least:
             return f"{count}{unit}"
     return f"{milliseconds}ms" if milliseconds else "0s"
