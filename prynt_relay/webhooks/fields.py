@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from msgspec import UNSET, UnsetType
 
 from prynt_relay.errors import InvalidFieldError
+from prynt_relay.model.durations import format_duration
 from prynt_relay.model.states import Format, SignatureScheme
 from prynt_relay.model.webhook import BasicAuth, Webhook
 from prynt_relay.model.webhook_input import WebhookInput
@@ -119,7 +120,9 @@ class FieldRules:
         if not signatures:
             raise InvalidFieldError("signatures", 'must name at least one scheme, such as "prynt"')
         if timeout_s is not None and not TIMEOUT_MIN_S <= timeout_s <= TIMEOUT_MAX_S:
-            raise InvalidFieldError("timeout", f"must be from 1s to 30s, not {timeout_s:g}s")
+            raise InvalidFieldError(
+                "timeout", f"must be from 1s to 30s, not {format_duration(timeout_s)}"
+            )
         if retry_schedule_s is not None:
             _check_schedule(retry_schedule_s)
         if filter is not None and "filter" in given:
@@ -160,7 +163,8 @@ def _check_schedule(schedule_s: tuple[float, ...]) -> None:
     for number, delay_s in enumerate(schedule_s):
         if not RETRY_MIN_S <= delay_s <= RETRY_MAX_S:
             raise InvalidFieldError(
-                f"retrySchedule[{number}]", f"must be from 1s to 7d, not {delay_s:g}s"
+                f"retrySchedule[{number}]",
+                f"must be from 1s to 7d, not {format_duration(delay_s)}",
             )
 
 

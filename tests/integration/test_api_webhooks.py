@@ -135,6 +135,24 @@ async def test_a_refused_creation_names_the_field(
     assert (await api.get("/v1/webhooks")).json["data"] == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"retrySchedule": ["5m", "400d"]}, "must be from 1s to 7d, not 400d"),
+        ({"retrySchedule": ["5m", "999ms"]}, "must be from 1s to 7d, not 999ms"),
+        ({"timeout": "60000s"}, "must be from 1s to 30s, not 1000m"),
+        ({"timeout": "31s"}, "must be from 1s to 30s, not 31s"),
+    ],
+)
+async def test_a_refused_duration_is_shown_as_people_write_it(
+    api: Api, fields: dict[str, object], why: str
+) -> None:
+    """However long, it has a unit and no exponent."""
+    answer = await api.post("/v1/webhooks", {"url": "https://a.example", "events": ["*"], **fields})
+    assert answer.status == 400
+    assert answer.json["errors"][0]["message"] == why
+
+
 async def test_webhooks_are_listed_newest_first_in_pages(api: Api) -> None:
     """Each webhook comes once, and one created meanwhile doesn't shift the pages."""
     made = [(await api.webhook())["id"] for _ in range(7)]

@@ -203,7 +203,7 @@ def test_only_reading_takes_a_session(kind: str) -> None:
         for path, methods in document["paths"].items()
         if kind.lower() in methods and path.startswith("/v1/")
     ]
-    both = [{"apiKey": []}, {"session": []}]
+    both: list[dict[str, list[str]]] = [{"apiKey": []}, {"session": []}]
     assert found
     assert all(each == (both if kind == "GET" else both[:1]) for each in found)
     assert "session" not in _document()["components"]["securitySchemes"]
