@@ -114,24 +114,53 @@ def test_alerts_look_as_the_specification_shows(event_type: str) -> None:
     assert message["text"] == f"{emoji} Prynt Alert: {event_type}"
 
 
-def test_a_block_has_no_more_than_the_specification_fields() -> None:
-    """Other members of a complete verdict.block stay out of the message."""
-    fields = _message(event(DATA, "verdict.block"))["blocks"][1]["fields"]
-    assert [field["text"] for field in fields] == SIX_FIELDS
+@pytest.mark.parametrize("event_type", ["verdict.block", "alert.triggered"])
+def test_an_alert_has_no_more_than_the_specification_fields(event_type: str) -> None:
+    """Other members of a complete event stay out of the message."""
+    blocks = _message(event(DATA, event_type))["blocks"]
+    assert len(blocks) == 3
+    assert [field["text"] for field in blocks[1]["fields"]] == SIX_FIELDS
 
 
-def test_an_alert_says_what_was_exceeded_after_the_specification_fields() -> None:
-    """The alert's own definition and value follow, within ten fields."""
+@pytest.mark.parametrize("event_type", ["verdict.block", "alert.triggered"])
+def test_what_else_is_known_stands_for_a_field_that_is_not(event_type: str) -> None:
+    """Six fields in all, those that the event doesn't know left out."""
+    data = {name: value for name, value in DATA.items() if name not in ("ip", "geo")}
+    fields = _message(event(data, event_type))["blocks"][1]["fields"]
+    texts = [field["text"] for field in fields]
+    assert texts == [SIX_FIELDS[0], *SIX_FIELDS[3:], "*Rule name:*\nBlock bots"]
+
+
+def test_an_alert_says_what_was_exceeded_below_what_the_specification_shows() -> None:
+    """The alert's own definition and figures follow the button, the telling ones first."""
     data = sample_data("alert.triggered")
-    fields = _message(event(data, "alert.triggered"))["blocks"][1]["fields"]
-    assert len(fields) == 10
-    assert [field["text"].partition(":")[0] for field in fields[6:]] == [
+    *shown, own = _message(event(data, "alert.triggered"))["blocks"]
+    assert [block["type"] for block in shown] == ["section", "section", "actions"]
+    labels = [field["text"].partition(":")[0] for field in shown[1]["fields"]]
+    assert labels == [text.partition(":")[0] for text in SIX_FIELDS]
+    assert own["type"] == "section"
+    assert len(own["fields"]) == 10
+    assert [field["text"].partition(":")[0] for field in own["fields"][:4]] == [
         "*Alert name",
         "*Alert metric",
         "*Metrics value",
         "*Alert threshold",
     ]
-    assert fields[6]["text"] == f"*Alert name:*\n{data['alert']['name']}"
+    assert own["fields"][0]["text"] == f"*Alert name:*\n{data['alert']['name']}"
+
+
+def test_an_alert_without_a_visit_shows_itself_once() -> None:
+    """What stands in the alert's own block fills no place in the specification's."""
+    data = {"alert": {"name": "Spike", "threshold": 5}, "triggeredAt": "2026-02-14T11:45:22Z"}
+    _, fields, last, own = _message(event(data, "alert.triggered"))["blocks"]
+    assert [field["text"] for field in fields["fields"]] == [
+        "*Triggered at:*\n2026-02-14T11:45:22Z"
+    ]
+    assert last["type"] == "context"
+    assert [field["text"] for field in own["fields"]] == [
+        "*Alert name:*\nSpike",
+        "*Alert threshold:*\n5",
+    ]
 
 
 @pytest.mark.parametrize("event_type", [*EVENT_TYPES, "custom.type"])

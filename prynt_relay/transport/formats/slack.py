@@ -1,7 +1,8 @@
 """The `slack` format: a message for an incoming webhook (specification, section 8).
 
-`verdict.block` and `alert.triggered` look as the specification's example has them; every other type
-shows what its `data` holds. A message never breaks a limit of Slack's, whatever the data.
+`verdict.block` and `alert.triggered` look as the specification's example has them, with what an
+alert says of itself below; every other type shows what its `data` holds. A message never breaks a
+limit of Slack's, whatever the data.
 """
 
 import itertools
@@ -68,6 +69,9 @@ _CONTEXT: Final = frozenset(
     }
 )
 """What every identification carries: shown only where a type's own members leave room."""
+
+_ABOUT_ALERT: Final = ("alert", "metrics")
+"""An alert's definition and what was measured: in a block of their own."""
 
 _TELLING: Final = (
     "alert.name",
@@ -160,13 +164,19 @@ def _details(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield path, text
 
 
-def _fields(event_type: str, data: dict[str, Any]) -> list[dict[str, str]]:
-    found = [(label, text) for label, _, find in _SPECIFIED if (text := find(data)) is not None]
-    most = len(_SPECIFIED) if event_type == "verdict.block" else MAX_FIELDS
-    details = _details(data)
-    while len(found) < most and (detail := next(details, None)) is not None:
-        found.append((_label(detail[0]), detail[1]))
-    return [mrkdwn(f"*{label}:*\n{text}"[:MAX_FIELD_TEXT]) for label, text in found]
+def _specified(data: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(label, text) for label, _, find in _SPECIFIED if (text := find(data)) is not None]
+
+
+def _section(
+    found: list[tuple[str, str]], details: Iterator[tuple[str, str]], most: int
+) -> Iterator[Block]:
+    """A section of what was found and then of details, up to `most` fields; none without any."""
+    more = itertools.islice(details, max(0, most - len(found)))
+    shown = [*found, *((_label(path), text) for path, text in more)]
+    if shown:
+        fields = [mrkdwn(f"*{label}:*\n{text}"[:MAX_FIELD_TEXT]) for label, text in shown]
+        yield {"type": "section", "fields": fields}
 
 
 def _title(event_type: str) -> str:
@@ -192,10 +202,13 @@ def render(event: StoredEvent, webhook_id: str) -> bytes:
     data = parse(event.data)
     title = _title(event.event_type)
     blocks: list[Block] = [{"type": "section", "text": mrkdwn(title)}]
-    fields = _fields(event.event_type, data)
-    if fields:
-        blocks.append({"type": "section", "fields": fields})
+    about_alert: dict[str, Any] = {}
+    if event.event_type == "alert.triggered":
+        about_alert = {name: data.pop(name) for name in _ABOUT_ALERT if name in data}
+    most = len(_SPECIFIED) if event.event_type in _ALERTS else MAX_FIELDS
+    blocks += _section(_specified(data), _details(data), most)
     blocks.append(_last_block(event, data))
+    blocks += _section([], _details(about_alert), MAX_FIELDS)
     # Notifications and screen readers take `text`; they show no blocks.
     return msgspec.json.encode({"text": title.replace("*", ""), "blocks": blocks})
 
