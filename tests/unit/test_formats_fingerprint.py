@@ -211,6 +211,29 @@ def test_text_over_its_limit_is_cut(row: Row) -> None:
     assert found == (over if row.never_cut else at_limit)
 
 
+@pytest.mark.parametrize("geo", [{}, {"region": "California"}], ids=["unknown", "known"])
+def test_an_empty_list_passes_through(geo: dict[str, Any]) -> None:
+    """An event that carries no subdivisions says that there are none, whatever else it knows."""
+    data = {"ipLocation": {"subdivisions": []}, "geo": geo}
+    assert _render(data)["ipLocation"]["subdivisions"] == []
+
+
+@pytest.mark.parametrize(
+    "carried", [[{}], [5], [{"isoCode": []}], "CA", {"isoCode": "CA"}], ids=str
+)
+def test_a_list_without_anything_of_use_gives_way_to_what_is_known(carried: Any) -> None:
+    """As of every field the first source with a value of the right type is taken."""
+    data = {"ipLocation": {"subdivisions": carried}, "geo": {"region": "California"}}
+    found = _render(data)["ipLocation"]["subdivisions"]
+    assert found == [{"isoCode": None, "name": "California"}]
+
+
+def test_an_empty_request_id_is_none() -> None:
+    """Receivers tell retries by it, and all events with an empty one would be the same to them."""
+    assert _render({"requestId": ""})["requestId"] == _render({})["requestId"] != ""
+    assert _render({"requestId": 0})["requestId"] == "0"
+
+
 def test_the_specification_example_comes_back_as_it_is() -> None:
     """An event that carries the whole document is the document, in its order."""
     body = formats.render(Format.FINGERPRINT, event(SPECIFICATION_EXAMPLE), "wh_1")

@@ -77,7 +77,7 @@ class _List:
     """A list of the document."""
 
     def __init__(self, path: str) -> None:
-        self.source = LISTS[path]
+        self.sources = LISTS[path]
         self.element = _Object(path)
 
     def add(self, field: Field, names: Sequence[str]) -> None:
@@ -86,12 +86,18 @@ class _List:
 
     def value(self, event: StoredEvent, data: Any) -> list[Any] | None:
         """The elements that hold anything of what the document asks for; None without any."""
-        elements = [
-            self.element.value(event, element)
-            for element in self.source.find(event, data) or ()
-            if isinstance(element, dict)
-        ]
-        return [element for element in elements if element is not None] or None
+        for source in self.sources:
+            found = source.find(event, data)
+            if found == []:
+                return []
+            elements = [
+                self.element.value(event, element)
+                for element in (found if isinstance(found, list) else ())
+                if isinstance(element, dict)
+            ]
+            if known := [element for element in elements if element is not None]:
+                return known
+        return None
 
 
 def _document() -> _Object:

@@ -65,6 +65,16 @@ def _derived(path: str, how: str, derive: Callable[[Any], Any]) -> Source:
     return Source(f"`{path}`{how}", find_and_derive)
 
 
+def _unless_empty(path: str) -> Source:
+    find = _at(path)
+
+    def find_more_than_nothing(_: StoredEvent, data: Any) -> Any:
+        value = find(data)
+        return None if value == "" else value
+
+    return Source(f"`{path}` unless it is empty", find_more_than_nothing)
+
+
 def _envelope(label: str, find: Callable[[StoredEvent], Any]) -> Source:
     return Source(f"{label} of the envelope", lambda event, _: find(event))
 
@@ -83,15 +93,11 @@ def _country(member: str) -> Callable[[str], str | None]:
     return find
 
 
-_carried_subdivisions: Final = _at("ipLocation.subdivisions")
 _region: Final = _at("geo.region")
 _region_code: Final = _at("geo.regionCode")
 
 
-def _subdivisions(_: StoredEvent, data: Any) -> list[Any] | None:
-    carried = _carried_subdivisions(data)
-    if isinstance(carried, list):
-        return carried
+def _subdivision(_: StoredEvent, data: Any) -> list[Any] | None:
     region, code = _region(data), _region_code(data)
     return None if region is None and code is None else [{"isoCode": code, "name": region}]
 
@@ -114,12 +120,17 @@ def _seen_at(name: str) -> tuple[Field, Field]:
     )
 
 
-LISTS: Final[dict[str, Source]] = {
-    "ipLocation.subdivisions": Source(
-        "`ipLocation.subdivisions`, else one from `geo.region` and `geo.regionCode`", _subdivisions
+LISTS: Final[dict[str, tuple[Source, ...]]] = {
+    "ipLocation.subdivisions": (
+        _data("ipLocation.subdivisions"),
+        Source("one from `geo.region` and `geo.regionCode`", _subdivision),
     )
 }
-"""Where the elements of each list come from."""
+"""Where the elements of each list come from: the first list with anything of use, or empty.
+
+An empty list that is carried passes through, too (contract, section 9): it says that there are
+none, and isn't unknown.
+"""
 
 NULLABLE_OBJECTS: Final = frozenset(
     {
@@ -142,7 +153,10 @@ FIELDS: Final = (
         nullable=False,
         max_length=20,
         # Receivers tell retries by it, so an event without one lends its own id.
-        sources=(_data("requestId"), _envelope("`eventId`", lambda event: event.event_id)),
+        sources=(
+            _unless_empty("requestId"),
+            _envelope("`eventId`", lambda event: event.event_id),
+        ),
         never_cut=True,
     ),
     _nullable("tag", Kind.JSON, 4096, _data("tag")),

@@ -20,7 +20,8 @@ def mapping_table() -> str:
     for field in FIELDS:
         path = field.path.partition("[]")[0]
         if path in lists:
-            lines.append(f"| `{path}` | list | yes | | {lists.pop(path).label} |")
+            labels = "; ".join(source.label for source in lists.pop(path))
+            lines.append(f"| `{path}` | list | yes | | {labels} |")
         where = " of the element" if "[]" in field.path else ""
         sources = "; ".join(source.label + where for source in field.sources)
         limit = "" if field.max_length is None else f"{field.max_length:,}"
