@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import inspect
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
@@ -18,7 +19,31 @@ from prynt_relay.telemetry.metrics import GaugeName, GaugeReader, Metrics, Snaps
 GAUGE_TIMEOUT_S: Final = 5.0
 """A gauge that can't be read in this time is left out; Prometheus itself gives up after 10 s."""
 
+_SERVER: Final = "prynt-relay"
+"""Not which Python and which library: that helps nobody but an attacker."""
+
 _log = structlog.get_logger(__name__)
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what no handler answers is answered in a line of plain text, too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a malformed request or a scrape that failed, and close the connection."""
+        super().handle_error(request, status, exc, message)  # logs it, or raises
+        why = "the log has more" if status >= 500 else "this is not a valid HTTP/1.1 request"
+        response = web.Response(status=status, text=f"{status}: {why}\n")
+        response.headers[hdrs.SERVER] = _SERVER
+        response.force_close()
+        return response
 
 
 class MetricsServer:
@@ -32,6 +57,7 @@ class MetricsServer:
         self._metrics = metrics
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._renderer: ThreadPoolExecutor | None = None
         self._process = ProcessCollector(registry=None)
         # One scrape at a time: renderings side by side would only fight for the interpreter.
@@ -42,14 +68,20 @@ class MetricsServer:
         """Listen; `address` then holds the real port. Raises RelayError where that fails."""
         if self._runner is not None:
             return
-        app = web.Application()
+        app = web.Application(middlewares=[_in_a_line])
+        app.on_response_prepare.append(_say_who)
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/", _pointer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port)
+        manager = runner.server
+        if manager is None:
+            raise RelayError("the metrics' server has no handler; it was set up half")
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._server = await loop.create_server(
+                lambda: _Connection(manager, loop=loop, access_log=None), self._host, self._port
+            )
         except OSError as error:
             await runner.cleanup()
             hint = " (another program listens there)" if error.errno == errno.EADDRINUSE else ""
@@ -60,12 +92,14 @@ class MetricsServer:
         self._runner = runner
         # A thread of its own: the loop's default pool may be busy with slower things.
         self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
-        host, port, *_ = runner.addresses[0]
+        host, port, *_ = self._server.sockets[0].getsockname()
         self.address = (host, port)
 
     async def stop(self) -> None:
         """Close the port; a scrape under way gets a second to finish."""
         runner, self._runner = self._runner, None
+        if self._server is not None:
+            self._server.close()
         if runner is not None:
             await runner.cleanup()
         renderer, self._renderer = self._renderer, None
@@ -88,6 +122,25 @@ class MetricsServer:
         registry.register(self._process)
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
+
+
+@web.middleware
+async def _in_a_line(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = error.headers.get(hdrs.ALLOW)
+        return web.Response(
+            status=error.status,
+            text=f"{error.status}: GET /metrics is all that there is\n",
+            headers={} if allow is None else {hdrs.ALLOW: allow},
+        )
+
+
+async def _say_who(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = _SERVER
 
 
 async def _pointer(_request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -56,6 +57,41 @@ async def test_a_scrape_shows_the_counters_the_gauges_and_the_process(
     assert "process_resident_memory_bytes " in text
     in_flight = 6
     assert "prynt_relay_deliveries_in_flight 6.0\n" in (await get(url))[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/", 200, "prynt-relay: the metrics are at /metrics\n"),
+        ("HEAD", "/metrics", 200, ""),
+        ("GET", "/nope", 404, "404: GET /metrics is all that there is\n"),
+        ("POST", "/metrics", 405, "405: GET /metrics is all that there is\n"),
+    ],
+)
+async def test_every_answer_is_plain_and_tells_no_versions(
+    url: str, method: str, path: str, status: int, text: str
+) -> None:
+    """`Server` is as the API has it; a refusal is one line of text, a 405 with what is allowed."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url.removesuffix("/metrics") + path) as answer,
+    ):
+        assert (answer.status, await answer.text()) == (status, text)
+        assert answer.headers["Server"] == "prynt-relay"
+        assert answer.content_type == "text/plain"
+        assert answer.headers.get("Allow") == ("GET,HEAD" if status == 405 else None)
+
+
+@pytest.mark.parametrize("request_line", [b"\x16\x03\x01 TLS", b"GET / SPAM/1"])
+async def test_what_is_no_http_gets_a_line_and_no_versions(url: str, request_line: bytes) -> None:
+    """A client that speaks TLS, say, learns that this is plain HTTP, and not what serves it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    writer.write(request_line + b"\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"\r\nServer: prynt-relay\r\n" in head
+    assert body == b"400: this is not a valid HTTP/1.1 request\n"
 
 
 async def test_open_metrics_is_spoken_to_those_who_ask(url: str, metrics: Metrics) -> None:
