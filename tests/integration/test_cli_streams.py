@@ -16,6 +16,7 @@ from prynt_relay.cli.prynt.api_client import ApiClient
 from prynt_relay.cli.prynt.credentials import ApiKey
 from prynt_relay.cli.prynt.direct_test import sample_request, send_sample
 from prynt_relay.cli.prynt.event_stream import StreamEvent, follow, parse_events
+from prynt_relay.version import __version__
 from tests.integration.fake_api import KEY, FakeApi
 from tests.integration.prynt_cli import Prynt, Running
 from tests.integration.receivers import Receiver
@@ -225,6 +226,31 @@ def test_listen_without_a_secret_says_so_and_answers_as_told(prynt: Prynt) -> No
         while not (line := running.out.get(timeout=15)).endswith(f"[{answer['eventId']}]"):
             body += line
         assert json.loads(body) == json.loads(answer["request"]["body"])
+
+
+def test_an_event_type_of_ones_own_is_sent_with_a_notice(prynt: Prynt) -> None:
+    """It may be a slip or one of extra_event_types: said on stderr, and nothing else changes."""
+    running, url = listening("--secret", SECRET)
+    with running:
+        done = prynt(
+            "webhooks", "test", "--url", url, "--event", "foo", "--secret", SECRET, "--json"
+        )
+        assert done.code == 0
+        assert json.loads(done.out)["eventType"] == "foo"
+        assert done.err.startswith("foo is none of the specification's event types")
+        assert "extra_event_types" in done.err
+        assert running.out.get(timeout=15)[8:].startswith("  --> foo [")
+
+
+def test_listen_says_what_it_is() -> None:
+    """Name and version, as RFC 9110 writes them: nothing behind."""
+    running, url = listening()
+    with running:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=15)
+        connection.request("POST", "/", b"{}")
+        server = connection.getresponse().headers["Server"]
+        connection.close()
+    assert server == f"prynt-listen/{__version__}"
 
 
 def test_listen_survives_what_is_no_webhook() -> None:

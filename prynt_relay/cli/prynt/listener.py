@@ -122,10 +122,12 @@ class _Server(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = f"prynt-listen/{__version__}"
-    sys_version = ""
     timeout = _IDLE_S
     server: _Server
+
+    def version_string(self) -> str:
+        """Return what `Server` says; http.server's own would end in a blank without Python's."""
+        return f"prynt-listen/{__version__}"
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")

@@ -18,6 +18,7 @@ from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.signatures import made_up_secret
 from prynt_relay.cli.prynt.stream_view import show_test
 from prynt_relay.model.catalogue import sample_data
+from prynt_relay.model.event import EVENT_TYPES
 
 _DEFAULT_TYPE = "identification.complete"
 
@@ -113,6 +114,11 @@ def _direct(session: Session, url: str, event_type: str, secret: str | None) -> 
     check_url(url)
     if not event_type.isascii() or not event_type.isprintable() or " " in event_type:
         raise click.UsageError("--event: a type is printable ASCII without spaces")
+    if event_type not in EVENT_TYPES:
+        session.terminal.notice(
+            f"{event_type} is none of the specification's event types; a daemon takes it only "
+            "where its extra_event_types name it. Sent all the same."
+        )
     secret = secret or os.environ.get("PRYNT_WEBHOOK_SECRET")
     if not secret:
         secret = made_up_secret()
