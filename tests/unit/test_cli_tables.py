@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prynt_relay.cli.prynt import delivery_view, webhook_view
+from prynt_relay.cli.prynt import delivery_view, stream_view, webhook_view
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
 from prynt_relay.cli.prynt.moments import parse_moment
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
@@ -15,7 +15,7 @@ NOW_S = parse_moment("2026-02-14T12:00:00Z")
 
 @pytest.fixture(autouse=True)
 def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (delivery_view, webhook_view):
+    for module in (delivery_view, stream_view, webhook_view):
         monkeypatch.setattr(module.time, "time", lambda: NOW_S)
 
 
@@ -182,3 +182,26 @@ def test_a_terminal_too_narrow_for_any_layout_still_gets_everything_that_matters
     for row in DELIVERIES:
         assert row["id"] in out
     assert "retry in 4m" in out
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"),
+    [
+        ("2026-02-14T12:05:00.000Z", "retry in 5m"),
+        ("2026-02-14T12:00:01.000Z", "retry in 1s"),
+        ("2026-02-14T12:00:00.400Z", "retry in 1s"),
+        ("2026-02-14T12:00:00.000Z", "retry now"),
+    ],
+)
+def test_a_stream_tells_when_the_retry_is(
+    moment: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Now is only what is due: a second's pause is mostly over when its attempt is shown."""
+    attempt = {
+        **delivery(1, "verdict.block", "scheduled", nextAttemptAt=moment),
+        "startedAt": "2026-02-14T11:59:59.900Z",
+        "durationMs": 12,
+        "outcome": "timeout",
+    }
+    stream_view.show_attempt(Terminal(), attempt, "yourapp.com")
+    assert capsys.readouterr().out.rstrip().endswith(told)

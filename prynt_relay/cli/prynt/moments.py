@@ -27,9 +27,9 @@ def ago(moment: str, now_s: float, *, suffix: str = " ago") -> str:
 
 
 def until(moment: str, now_s: float) -> str:
-    """Return how far ahead an ISO 8601 `moment` lies; `now` once it has come."""
+    """Return how far ahead an ISO 8601 `moment` lies, at least a second; `now` once it has come."""
     left_s = parse_moment(moment) - now_s
-    return "now" if left_s < 1 else "in " + rough(left_s)
+    return "now" if left_s <= 0 else "in " + rough(max(left_s, 1))
 
 
 def exact(moment: str, now_s: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from prynt_relay.cli.prynt.delivery_view import SHORT_OUTCOMES
 from prynt_relay.cli.prynt.escape import safe_line
-from prynt_relay.cli.prynt.moments import clock_time, milliseconds, parse_moment, rough
+from prynt_relay.cli.prynt.moments import clock_time, milliseconds, until
 from prynt_relay.cli.prynt.terminal import Cell, Terminal, cut
 
 _COMFORTABLE: Final = 24  # cells for an address before anything else gives way to it
@@ -83,5 +83,4 @@ def _retry(attempt: Mapping[str, Any]) -> str:
         return ""
     if not moment:
         return " no retry left" if attempt.get("state") == "failed" else ""
-    wait_s = parse_moment(moment) - time.time()
-    return f" retry in {rough(wait_s)}" if wait_s >= 1 else " retry now"
+    return f" retry {until(moment, time.time())}"
