@@ -5,7 +5,7 @@ import errno
 import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import hdrs, web
@@ -78,9 +78,10 @@ class MetricsServer:
         if manager is None:
             raise RelayError("the metrics' server has no handler; it was set up half")
         loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {"loop": loop, "access_log": None}
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(manager, loop=loop, access_log=None), self._host, self._port
+                lambda: _Connection(manager, **options), self._host, self._port
             )
         except OSError as error:
             await runner.cleanup()
