@@ -93,19 +93,22 @@ Headers = Annotated[
     ),
 ]
 Timeout = Annotated[
-    Duration,
+    str,
     Meta(
         description="How long an attempt may take until the response's headers: 1s to 30s.",
-        extra_json_schema={"pattern": patterns.duration(1_000, 30_000)},
+        extra_json_schema={"pattern": patterns.duration(1_000, 30_000), "examples": ["10s"]},
     ),
 ]
 RetrySchedule = Annotated[
     list[
         Annotated[
-            Duration,
+            str,
             Meta(
-                description="From 1s to 7d.",
-                extra_json_schema={"pattern": patterns.duration(1_000, 7 * UNIT_MS["d"])},
+                description="A number and a unit (ms, s, m, h or d): from 1s to 7d.",
+                extra_json_schema={
+                    "pattern": patterns.duration(1_000, 7 * UNIT_MS["d"]),
+                    "examples": ["5m"],
+                },
             ),
         ]
     ],

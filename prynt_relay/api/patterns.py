@@ -1,6 +1,7 @@
 """Regular expressions of the OpenAPI document, exact wherever one can be.
 
-They keep to what all dialects have: no lookaround, which RE2 (Go's, for one) refuses.
+They keep to what all dialects have: no lookaround, which RE2 (Go's, for one) refuses, and no escape
+of what needs none, which ECMAScript refuses in its Unicode mode.
 """
 
 import ipaddress
@@ -32,12 +33,12 @@ _DOMAIN: Final = rf"(?:{_LABEL}\.)+{_LAST_LABEL}\.?"
 _BEYOND_ASCII: Final = r"[A-Za-z0-9_.-]*[^\x00-\x7f](?:[A-Za-z0-9_.-]|[^\x00-\x7f])*"
 """Of names that IDNA encodes only which characters: its tables fit no pattern."""
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV6: Final = r"\[[0-9A-Fa-f:.]{2,45}(?:%[^\x00-\x20\x7f\\<>\"^`{|}\[\]/?#@]*)?\]"
+_IPV6: Final = r'\[[0-9A-Fa-f:.]{2,45}(?:%[^\x00-\x20\x7f\\<>"^`{|}\[\]/?#@]*)?\]'
 _PORT: Final = (
     "(?::(?:0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}"
     "|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?)?"
 )
-_REST: Final = r"(?:[/?][^\x00-\x20\x7f\\<>\"^`{|}#]*)?"
+_REST: Final = r'(?:[/?][^\x00-\x20\x7f\\<>"^`{|}#]*)?'
 _END: Final = "(?:[:/?]|$)"
 _TOO_LONG: Final = (
     rf"[A-Za-z0-9_.-]{{255}}|[A-Za-z0-9_.-]{{253}}[A-Za-z0-9_-]{_END}"

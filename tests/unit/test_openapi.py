@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import pytest
@@ -189,6 +189,31 @@ def test_the_document_has_exactly_the_moments_that_an_event_may_have(
     start = f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}"
     for text in (f"{start}:{second:02}{more}{zone}", f"{start}{zone}", f"{start}{more}{zone}"):
         assert CREATED_AT(text) is _is_moment(text)
+
+
+def _schemas(value: Any) -> Iterator[dict[str, Any]]:
+    """Everything in the document that may be a schema."""
+    if isinstance(value, dict):
+        yield value
+    for member in value.values() if isinstance(value, dict) else value:
+        if isinstance(member, dict | list):
+            yield from _schemas(member)
+
+
+def test_patterns_are_of_every_dialect_and_examples_fit_them() -> None:
+    """No lookaround (RE2 has none), and no escape that ECMAScript's Unicode mode refuses."""
+    patterns = 0
+    for schema in _schemas(_document(**RULES[1])):
+        if not isinstance(pattern := schema.get("pattern"), str):
+            continue
+        patterns += 1
+        assert "(?=" not in pattern
+        assert "(?!" not in pattern
+        assert "(?<" not in pattern
+        assert set(re.findall(r"\\(.)", pattern)) <= set(r"\.[]+$^?*(){}|/xt")
+        for sample in schema.get("examples", ()):
+            assert re.search(pattern, sample), (sample, pattern)
+    assert patterns > 20
 
 
 @pytest.mark.parametrize("kind", ["GET", "POST", "PATCH", "DELETE"])
