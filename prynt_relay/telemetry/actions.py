@@ -57,6 +57,7 @@ ACTIONS: Final[dict[str, Action]] = {
     ),
     # deliveries
     "attempt": _at("debug warning", "One attempt: successes at debug, failures at warning."),
+    "hosts_file_too_large": _at("warning", "/etc/hosts is so large that its end may be misread."),
     "attempt_broke": _at("error", "An attempt failed for a reason of the relay's own."),
     "settle_failed": _at("error", "Results could not be recorded; the attempts are made again."),
     # webhooks

@@ -1,10 +1,10 @@
 """Names to addresses, for the connector: guarded, shared, bounded.
 
 Lookups through getaddrinfo would share a few threads and can't be cancelled, so that a few names
-whose servers never answer would hold up all others. c-ares asks for all names at once; like
-getaddrinfo it reads /etc/hosts first (also when that file changes while we run) and goes by
-/etc/nsswitch.conf and /etc/resolv.conf. Search domains aren't tried: an endpoint's name is
-complete.
+whose servers never answer would hold up all others. c-ares asks for all names at once, and goes by
+/etc/nsswitch.conf and /etc/resolv.conf. Names in /etc/hosts don't get that far: we look there
+first, as nsswitch's usual "files dns" would, and `hosts` says why not by c-ares. Search domains
+aren't tried: an endpoint's name is complete.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import pycares
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from prynt_relay.transport.addresses import AddressPolicy
+from prynt_relay.transport.hosts import HostsFile
 
 LOOKUP_TIMEOUT_S: Final = 8.0
 """How long a lookup may take: less than the default delivery timeout, to name the true cause."""
@@ -68,7 +69,11 @@ _REASONS: Final = {
 class DnsLookup:
     """The system's own way: /etc/hosts, then its name servers (or `nameservers`, `ip:port`)."""
 
-    def __init__(self, nameservers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, nameservers: Sequence[str] | None = None, *, hosts: HostsFile | None = None
+    ) -> None:
+        """`hosts` replaces /etc/hosts, for tests."""
+        self._hosts = hosts or HostsFile()
         self._resolver = aiodns.DNSResolver(
             nameservers,
             timeout=_FIRST_TIMEOUT_S,
@@ -78,6 +83,8 @@ class DnsLookup:
 
     async def __call__(self, host: str) -> Sequence[str]:
         """Return all addresses of `host`, IPv6 and IPv4; raise `DnsError` where there are none."""
+        if known := await self._hosts.addresses(host):
+            return known
         try:
             answer = await self._resolver.getaddrinfo(host, type=socket.SOCK_STREAM)
         except aiodns.error.DNSError as error:

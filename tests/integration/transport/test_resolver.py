@@ -1,7 +1,9 @@
 """Name resolution: guarded, shared, cached, bounded, and never stalled by a dead name."""
 
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from prynt_relay.transport import resolver as module
 from prynt_relay.transport.addresses import AddressPolicy
+from prynt_relay.transport.hosts import HostsFile
 from prynt_relay.transport.resolver import (
     CACHE_S,
     BlockedAddressError,
@@ -26,6 +29,7 @@ from tests.integration.transport.name_server import (
     SILENT,
     NameServer,
 )
+from tests.programs import program, unavailable
 
 PUBLIC = "8.8.8.8"
 
@@ -163,7 +167,6 @@ async def test_the_hosts_file_counts_as_it_does_for_getaddrinfo() -> None:
     names: set[str] = set()
     for line in Path("/etc/hosts").read_text(encoding="utf-8").splitlines():
         names.update(line.partition("#")[0].split()[1:])
-    names.discard("localhost")  # RFC 6761: c-ares gives it both loopback addresses, always
     checked = 0
     for name in sorted(names)[:5]:
         try:
@@ -176,6 +179,103 @@ async def test_the_hosts_file_counts_as_it_does_for_getaddrinfo() -> None:
     assert "127.0.0.1" in await lookup("localhost")
     assert checked or not names
     await lookup.close()
+
+
+async def test_a_name_in_the_hosts_file_has_its_own_addresses_alone(
+    server: NameServer, tmp_path: Path
+) -> None:
+    """Entries that share an address stay apart, and what isn't there is asked of the servers."""
+    file = tmp_path / "hosts"
+    file.write_text(
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.0.1 recv.example.test\n"
+        "10.0.0.9 other.example.test\n10.0.0.9 recv2.example.test\n127.0.0.1 recv2.example.test\n"
+    )
+    lookup = DnsLookup([server.address], hosts=HostsFile(file))
+    assert await lookup("recv.example.test") == ("127.0.0.1",)
+    assert await lookup("RECV.example.TEST") == ("127.0.0.1",)
+    assert await lookup("other.example.test") == ("10.0.0.9",)
+    assert await lookup("recv2.example.test") == ("10.0.0.9", "127.0.0.1")
+    assert await lookup("localhost") == ("127.0.0.1", "::1")
+    assert await lookup("v4.test") == [PUBLIC]
+    await lookup.close()
+
+
+async def test_a_hosts_file_that_changes_counts_from_the_next_lookup_on(
+    server: NameServer, tmp_path: Path
+) -> None:
+    """Written anew, replaced, removed: each is seen, as by getaddrinfo."""
+    file, other = tmp_path / "hosts", tmp_path / "other"
+    lookup = DnsLookup([server.address], hosts=HostsFile(file))
+    assert await lookup("v4.test") == [PUBLIC]
+    file.write_text("10.0.0.1 v4.test\n")
+    assert await lookup("v4.test") == ("10.0.0.1",)
+    other.write_text("10.0.0.2 v4.test\n")
+    other.replace(file)
+    assert await lookup("v4.test") == ("10.0.0.2",)
+    file.unlink()
+    assert await lookup("v4.test") == [PUBLIC]
+    await lookup.close()
+
+
+async def test_an_address_of_the_hosts_file_is_guarded_like_any_other(
+    server: NameServer, tmp_path: Path
+) -> None:
+    """One line with an address that isn't allowed blocks the name."""
+    file = tmp_path / "hosts"
+    file.write_text("127.0.0.1 recv.example.test\n10.0.0.1 recv.example.test\n")
+    lookup = DnsLookup([server.address], hosts=HostsFile(file))
+    resolver = Resolver(AddressPolicy(["127.0.0.0/8"]), lookup)
+    with pytest.raises(BlockedAddressError, match=r"10\.0\.0\.1"):
+        await resolver.resolve("recv.example.test")
+    await resolver.close()
+    await lookup.close()
+
+
+_ASK_BOTH = """
+import asyncio, socket, sys
+from prynt_relay.transport.resolver import DnsLookup
+
+async def main():
+    lookup = DnsLookup()
+    for name in sys.argv[1:]:
+        ours = await lookup(name)
+        theirs = {info[4][0] for info in socket.getaddrinfo(name, 1, type=socket.SOCK_STREAM)}
+        assert set(ours) == theirs, (name, ours, theirs)
+    await lookup.close()
+
+asyncio.run(main())
+"""
+
+_HOSTS = """\
+127.0.0.1\tlocalhost
+::1 localhost ip6-localhost # 10.0.0.3 recv.example.test
+127.0.0.1 recv.example.test   Upper.Example.Test
+10.0.0.9 third.example.test
+  192.0.2.7\tthird.example.test#x
+2001:DB8::1 third.example.test
+127.1 third.example.test
+010.0.0.1 third.example.test
+10.0.0.1x third.example.test
+fe80::1%lo third.example.test
+::ffff:10.1.2.3 mapped.example.test
+"""
+
+
+async def test_the_system_reads_the_same_out_of_its_hosts_file(tmp_path: Path) -> None:
+    """With a hosts file of our own in place of the system's, getaddrinfo and we agree."""
+    if os.geteuid() != 0:
+        unavailable("only root can mount a hosts file for one program")
+    unshare = program("unshare", "util-linux")
+    (tmp_path / "hosts").write_text(_HOSTS)
+    names = "recv", "upper", "third", "mapped"
+    process = await asyncio.create_subprocess_exec(
+        unshare, "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"',
+        str(tmp_path / "hosts"), sys.executable, "-c", _ASK_BOTH,
+        "localhost", *(f"{name}.example.test" for name in names),
+        stderr=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0, errors.decode()
 
 
 async def test_names_below_localhost_are_the_loopback() -> None:
