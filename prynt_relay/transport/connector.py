@@ -9,7 +9,7 @@ import functools
 import socket
 import ssl
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -28,6 +28,8 @@ after which Node's servers, the quickest that are common, close theirs."""
 
 _NO_TIMEOUTS: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
 """The attempt's one deadline covers everything."""
+
+_ENDS_OF_CONNECTIONS: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 _AddrInfo = tuple[
     int | socket.AddressFamily,
@@ -77,6 +79,10 @@ class ConnectRequest(ClientRequest):
         )
 
 
+class HandshakeBrokenError(aiohttp.ClientConnectorError):
+    """A connection that had been made ended in the middle of the TLS handshake."""
+
+
 class _GuardedConnector(aiohttp.TCPConnector):
     def __init__(
         self,
@@ -97,6 +103,29 @@ class _GuardedConnector(aiohttp.TCPConnector):
         )
         make = functools.partial(ResponseProtocol, self._loop)
         self._factory = cast(functools.partial[ResponseHandler], make)
+
+    async def _wrap_create_connection(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Tell a connection that broke during the TLS handshake from one that wasn't made.
+
+        Both end in the same errors. aiohttp connects the socket first and hands it to the event
+        loop then, which makes a protocol at once and shakes hands.
+        """
+        factory, *others = args
+        made = False
+
+        def make() -> ResponseHandler:
+            nonlocal made
+            made = True
+            return cast(ResponseHandler, factory())
+
+        try:
+            return await super()._wrap_create_connection(make, *others, **kwargs)
+        except aiohttp.ClientConnectorError as error:
+            if made and kwargs["ssl"] and isinstance(error.os_error, _ENDS_OF_CONNECTIONS):
+                raise HandshakeBrokenError(error._conn_key, error.os_error) from error  # noqa: SLF001
+            raise
 
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False

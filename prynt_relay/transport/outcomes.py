@@ -16,6 +16,7 @@ from aiohttp import http_exceptions
 
 from prynt_relay.errors import RelayError
 from prynt_relay.model.states import Outcome
+from prynt_relay.transport.connector import HandshakeBrokenError
 from prynt_relay.transport.protocol import HEADER_LINE_MAX, ResponseTooLargeError
 from prynt_relay.transport.resolver import BlockedAddressError, DnsError
 
@@ -35,6 +36,9 @@ _OURS: Final = {
     errno.EPERM: "the machine doesn't let the relay connect there",
 }
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+
+_REDIRECTS: Final = frozenset({300, 301, 302, 303, 307, 308})
+"""Not all of 3xx: 304 sends nobody elsewhere, and 305 and 306 are of the past."""
 
 _TLS_REASONS: Final = {
     "WRONG_VERSION_NUMBER": "the receiver doesn't speak TLS on this port",
@@ -61,7 +65,14 @@ def failure(error: Exception, host: str) -> Verdict:
         return _socket_failure(numbers, host)
     if isinstance(error, RelayError):
         return Outcome.CONNECTION_ERROR, f"the request can't be made: {error}"
-    return Outcome.CONNECTION_ERROR, f"unexpected: {type(error).__name__}"
+    if is_unexpected(error):
+        name = type(error).__name__
+        text = f"the relay failed at this for a reason of its own ({name}); its log says where"
+        return Outcome.CONNECTION_ERROR, text
+    # The event loops and aiohttp have some errors of their own without a number.
+    if any(isinstance(cause, ConnectionError) for cause in causes):
+        return Outcome.CONNECTION_ERROR, _CLOSED_EARLY.format(host=host)
+    return Outcome.CONNECTION_ERROR, f"the connection to {host} failed for no reason given"
 
 
 def timeout(timeout_s: float, host: str, *, resolved: bool, connected: bool) -> Verdict:
@@ -81,7 +92,7 @@ def status_text(status: int, host: str) -> str:
         name = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         name = str(status)
-    redirect = "; redirects are not followed" if 300 <= status < 400 else ""
+    redirect = "; redirects are not followed" if status in _REDIRECTS else ""
     return f"{host} answered {name}{redirect}"
 
 
@@ -143,6 +154,12 @@ def _tls_text(error: BaseException, host: str) -> str:
 _CLOSED_EARLY: Final = "{host} closed the connection before it answered"
 
 
+def _handshake_broken(error: BaseException, host: str) -> Verdict:
+    numbers = {number for cause in _causes(error) for number in _error_numbers(cause)}
+    how = "reset" if numbers & _CLOSED else "closed"
+    return Outcome.TLS_ERROR, f"{host} {how} the connection during the TLS handshake"
+
+
 def _broken(text: str) -> Callable[[BaseException, str], Verdict]:
     return lambda _, host: (Outcome.CONNECTION_ERROR, text.format(host=host))
 
@@ -150,6 +167,7 @@ def _broken(text: str) -> Callable[[BaseException, str], Verdict]:
 _KINDS: Final[tuple[tuple[type[BaseException], Callable[[BaseException, str], Verdict]], ...]] = (
     (BlockedAddressError, lambda cause, _: (Outcome.BLOCKED_ADDRESS, str(cause))),
     (DnsError, lambda cause, host: (Outcome.DNS_ERROR, f"{host} can't be resolved: {cause}")),
+    (HandshakeBrokenError, _handshake_broken),
     (ssl.SSLZeroReturnError, _broken(_CLOSED_EARLY)),
     (ssl.SSLEOFError, _broken(_CLOSED_EARLY)),
     (ssl.SSLError, lambda cause, host: (Outcome.TLS_ERROR, _tls_text(cause, host))),

@@ -11,6 +11,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model.states import Outcome
 from prynt_relay.transport import outcomes
+from prynt_relay.transport.connector import HandshakeBrokenError
 from prynt_relay.transport.protocol import ResponseTooLargeError
 from prynt_relay.transport.resolver import BlockedAddressError, DnsError
 
@@ -22,6 +23,13 @@ def connecting(error: OSError) -> Exception:
     """As aiohttp wraps what goes wrong while it connects."""
     wrapped = aiohttp.ClientConnectorError(KEY, error)
     wrapped.__cause__ = error
+    return wrapped
+
+
+def broken_handshake(error: OSError) -> Exception:
+    """As our connector tells it, around aiohttp's."""
+    wrapped = HandshakeBrokenError(KEY, error)
+    wrapped.__cause__ = connecting(error)
     return wrapped
 
 
@@ -63,6 +71,13 @@ def caused(error: Exception, cause: BaseException) -> Exception:
             Outcome.TLS_ERROR,
             "TLS",
         ),
+        (broken_handshake(ConnectionResetError()), Outcome.TLS_ERROR, f"{HOST} closed the conn"),
+        (broken_handshake(ConnectionResetError(104, "")), Outcome.TLS_ERROR, f"{HOST} reset the"),
+        (broken_handshake(ssl.SSLEOFError(8, "eof")), Outcome.TLS_ERROR, "during the TLS hands"),
+        (connecting(ConnectionResetError()), Outcome.CONNECTION_ERROR, f"{HOST} closed"),
+        (aiohttp.ClientConnectionResetError("x"), Outcome.CONNECTION_ERROR, f"{HOST} closed"),
+        (aiohttp.ClientConnectionError("x"), Outcome.CONNECTION_ERROR, f"connection to {HOST} fai"),
+        (OSError("x"), Outcome.CONNECTION_ERROR, f"the connection to {HOST} failed"),
         (ssl.SSLEOFError(8, "eof"), Outcome.CONNECTION_ERROR, "closed"),
         (ssl.SSLZeroReturnError(6, "closed"), Outcome.CONNECTION_ERROR, "closed"),
         (
@@ -117,6 +132,8 @@ def test_a_timeout_says_how_far_the_attempt_got(
     [
         (500, "receiver.test answered 500 Internal Server Error"),
         (301, "receiver.test answered 301 Moved Permanently; redirects are not followed"),
+        (304, "receiver.test answered 304 Not Modified"),
+        (308, "receiver.test answered 308 Permanent Redirect; redirects are not followed"),
         (799, "receiver.test answered 799"),
     ],
 )

@@ -127,16 +127,68 @@ async def test_a_connection_that_ends_without_a_response_is_a_connection_error(
     says(result.error, HOST, "before it answered")
 
 
-async def test_closing_in_the_middle_of_the_handshake_is_a_connection_error() -> None:
-    """A server that closes before TLS is up closed before a response."""
+async def _reads_then_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(4096)
+    await bad.close(writer)
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(10)
-        await bad.close(writer)
 
-    async with Misbehaving(behave, tls=False) as server:
+async def _half_closes_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write_eof()
+    await bad.until_closed(reader)
+
+
+async def _half_closes_then(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(4096)
+    writer.write_eof()
+    await bad.until_closed(reader)
+
+
+async def _says_three_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(4096)
+    writer.write(b"\x16\x03\x01")
+    await bad.close(writer)
+
+
+async def _closes_by_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(4096)
+    writer.write(b"\x15\x03\x03\x00\x02\x01\x00")  # the alert close_notify
+    await bad.close(writer)
+
+
+async def _resets_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(10)
+    bad.reset(writer)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        _reads_then_closes,
+        _half_closes_first,
+        _half_closes_then,
+        _says_three_bytes,
+        _closes_by_tls,
+        _resets_at_once,
+    ],
+)
+async def test_closing_in_the_middle_of_the_handshake_is_a_tls_error(
+    behaviour: bad.Behaviour,
+) -> None:
+    """A connection that was made and ended before TLS was up is a TLS failure, told as one."""
+    async with Misbehaving(behaviour, tls=False) as server:
         result = await attempt(server.url.replace("http:", "https:"))
-    assert result.outcome is Outcome.CONNECTION_ERROR
+        assert server.connections == 1
+    assert result.outcome is Outcome.TLS_ERROR
+    says(result.error, f"{HOST} ", " the connection during the TLS handshake")
+
+
+async def test_the_next_address_serves_where_the_handshake_with_the_first_breaks() -> None:
+    """A broken handshake is no reason to leave a name's other addresses untried."""
+    async with Receiver(bind="127.0.0.2") as receiver:
+        first = await asyncio.start_server(_reads_then_closes, "127.0.0.1", receiver.port)
+        async with first:
+            result = await attempt(receiver.url, lookup=resolves_to("127.0.0.1", "127.0.0.2"))
+    assert result.outcome is Outcome.SUCCESS
 
 
 async def test_a_half_close_without_an_answer_is_a_connection_error() -> None:
@@ -322,7 +374,7 @@ async def test_a_fault_of_our_own_is_a_result_too(caplog: pytest.LogCaptureFixtu
 
     result = await attempt("https://receiver.test/hook", lookup=broken)
     assert result.outcome is Outcome.CONNECTION_ERROR
-    says(result.error, "RuntimeError")
+    says(result.error, "the relay failed", "RuntimeError")
 
 
 async def test_cancelling_an_attempt_is_passed_on_and_drops_the_connection() -> None:
