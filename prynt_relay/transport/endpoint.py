@@ -3,6 +3,7 @@
 import base64
 import re
 from typing import Final
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -15,6 +16,8 @@ from prynt_relay.transport.connector import ConnectRequest
 from prynt_relay.version import __version__
 
 Headers = list[tuple[str, str]]
+
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 _OURS: Final = frozenset(
     {
@@ -140,15 +143,16 @@ def _shown_host(url: URL) -> str:
 
 
 def _request_target(url: str) -> str:
-    """Return path and query as they were given: in a unique URL every byte can count."""
-    if not url.isascii():
-        return URL(url).raw_path_qs
+    """Return path and query as they were given: in a unique URL every byte can count.
+
+    Only what isn't ASCII is encoded, as it must be: valid escapes and others stay as they are.
+    """
     _, _, rest = url.partition("://")
     rest = rest.partition("#")[0]
     begin = re.search("[/?]", rest)
     if begin is None:
         return "/"
-    target = rest[begin.start() :]
+    target = _NOT_ASCII.sub(lambda match: quote(match[0], errors="replace"), rest[begin.start() :])
     return target if target.startswith("/") else "/" + target
 
 

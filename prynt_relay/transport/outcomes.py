@@ -167,6 +167,7 @@ def _broken(text: str) -> Callable[[BaseException, str], Verdict]:
 _KINDS: Final[tuple[tuple[type[BaseException], Callable[[BaseException, str], Verdict]], ...]] = (
     (BlockedAddressError, lambda cause, _: (Outcome.BLOCKED_ADDRESS, str(cause))),
     (DnsError, lambda cause, host: (Outcome.DNS_ERROR, f"{host} can't be resolved: {cause}")),
+    (aiohttp.InvalidURL, lambda _, host: (Outcome.DNS_ERROR, f"{host} is not a valid name")),
     (HandshakeBrokenError, _handshake_broken),
     (ssl.SSLZeroReturnError, _broken(_CLOSED_EARLY)),
     (ssl.SSLEOFError, _broken(_CLOSED_EARLY)),

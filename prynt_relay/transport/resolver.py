@@ -235,5 +235,5 @@ def _normal(host: str) -> str:
 
 def blocked_text(host: str, address: str, kind: str) -> str:
     """Say for people why an address is refused."""
-    where = f"{host} is {address}" if host != address else address
-    return f"{where}, which is not public ({kind}); egress.allow_addresses can allow it"
+    what = f"{host} is {address}, which is" if host != address else f"{address} is"
+    return f"{what} not public ({kind}); egress.allow_addresses can allow it"

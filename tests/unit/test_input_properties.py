@@ -49,6 +49,7 @@ urls = st.one_of(
 
 
 @given(url=urls)
+@example(url="https://a.test/\ud800")
 @settings(max_examples=3000, deadline=None)
 def test_any_url_is_refused_or_a_request_to_a_public_name(url: str) -> None:
     """What is taken makes one well-formed request to a domain name, whoever reads the URL."""

@@ -28,13 +28,16 @@ from tests.integration.attempts import EVENT, webhook
         ("https://a.test/%7Ea%2fb?q=%2F+%20&q=a%3Db", "/%7Ea%2fb?q=%2F+%20&q=a%3Db", "a.test"),
         ("https://a.test/x;y=1:2@3?a[]=1'", "/x;y=1:2@3?a[]=1'", "a.test"),
         ("https://a.test/ü?q=ß", "/%C3%BC?q=%C3%9F", "a.test"),
+        ("https://a.test/é?q=ü&x=%2f%zz", "/%C3%A9?q=%C3%BC&x=%2f%zz", "a.test"),
+        ("https://ü.test/%e9+%20'é/../%41#x", "/%e9+%20'%C3%A9/../%41", "xn--tda.test"),
+        ("https://a.test/?50%&é%", "/?50%&%C3%A9%", "a.test"),
         ("https://bücher.test/", "/", "xn--bcher-kva.test"),
         ("https://127.0.0.1:8/", "/", "127.0.0.1:8"),
         ("https://[::1]:8/", "/", "[::1]:8"),
     ],
 )
 def test_the_target_is_the_urls_byte_for_byte(url: str, target: str, host: str) -> None:
-    """In a unique URL every byte can count: ASCII is passed on as it is."""
+    """In a unique URL every byte can count: ASCII is passed on as it is, also beside other."""
     head = Endpoint(webhook(url)).head(Format.PRYNT, EVENT, [], 3).decode()
     lines = head.split("\r\n")
     assert lines[0] == f"POST {target} HTTP/1.1"
