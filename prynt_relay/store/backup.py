@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -20,6 +21,10 @@ def backup(database: Path, target: Path) -> None:
         raise StorageError(f"{database}: there is no database; is this the right state_dir?")
     if target.exists() or target.is_symlink():
         raise StorageError(f"{target}: exists already, and a backup overwrites nothing")
+    if not target.absolute().parent.is_dir():
+        raise StorageError(
+            f"{target}: there is no folder {target.absolute().parent}; make it, or name another"
+        )
     try:
         connection = connect_reader(database, query_only=False)
         try:
@@ -28,20 +33,29 @@ def backup(database: Path, target: Path) -> None:
             connection.close()
     except FileExistsError as error:
         raise StorageError(f"{target}: exists already, and a backup overwrites nothing") from error
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
         raise StorageError(f"{target}: the backup failed: {reason(error)}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"{target}: the backup failed: {why}; this user must be able to write to its folder, "
+            "on a file system with room and with hard links"
+        ) from error
 
 
 def copy_database(connection: sqlite3.Connection, target: Path, *, replace: bool) -> None:
     """Write a copy of what `connection` sees to `target`.
 
-    Raises FileExistsError if `target` exists and `replace` is false.
+    Raises FileExistsError if `target` exists and `replace` is false. With `replace` its folder is
+    ours, and what a copy that was cut short left there goes; else nothing of others' is touched.
     """
-    unfinished = target.with_name(target.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
+    mark = "" if replace else f".{secrets.token_hex(8)}"
+    unfinished = target.with_name(f"{target.name}{mark}.unfinished")
+    if replace:
+        unfinished.unlink(missing_ok=True)
+    # VACUUM INTO takes an empty file as well; this one has its mode from the start.
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        # VACUUM INTO takes an empty file as well; this one has its mode from the start.
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         connection.execute("VACUUM INTO ?", (str(unfinished),))
         sync_path(unfinished)
         if replace:

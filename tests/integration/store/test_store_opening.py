@@ -271,20 +271,27 @@ class TestBackup:
         """An existing target, a link too, is refused and left as it is."""
         target = tmp_path / "existing"
         target.write_text("precious")
+        beside = tmp_path / "copy.unfinished"
+        beside.write_text("precious")
         link = tmp_path / "link"
         link.symlink_to(tmp_path / "nowhere")
         async with opened(tmp_path):
             for path in (target, link):
                 with pytest.raises(StorageError, match="overwrites nothing"):
                     backup(tmp_path / "relay.db", path)
+            backup(tmp_path / "relay.db", tmp_path / "copy")
+        assert beside.read_text() == "precious"
         assert target.read_text() == "precious"
         assert link.is_symlink()
 
     async def test_a_backup_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
         """A folder that isn't there, or no database, is an error with the path."""
         async with opened(tmp_path):
-            with pytest.raises(StorageError, match="missing/copy: the backup failed"):
+            with pytest.raises(StorageError, match=r"there is no folder .*/missing; make it"):
                 backup(tmp_path / "relay.db", tmp_path / "missing" / "copy")
+            with pytest.raises(StorageError, match="failed: File name too long; ") as caught:
+                backup(tmp_path / "relay.db", tmp_path / ("x" * 250))
+            assert "Error" not in str(caught.value)
         with pytest.raises(StorageError, match="there is no database"):
             backup(tmp_path / "other.db", tmp_path / "copy")
         assert not (tmp_path / "copy").exists()
