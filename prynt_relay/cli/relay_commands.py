@@ -45,7 +45,7 @@ def check_config(file: Path | None, without_secrets: bool) -> None:
     """Check the configuration and print the settings in force, as TOML, secrets hidden.
 
     What isn't a default says where it came from. With mistakes it prints a line for each to
-    stderr, FILE: section.key: why, and fails.
+    stderr, FILE: section.key: why, and fails. What only has no effect is a warning there.
     """
     from prynt_relay.config.loader import load
     from prynt_relay.config.rendering import render
@@ -53,7 +53,10 @@ def check_config(file: Path | None, without_secrets: bool) -> None:
     # systemd sets the variable for ExecReload too, but before version 257 hides the folder from it.
     unseen = "CREDENTIALS_DIRECTORY" if without_secrets else ""
     environ = {name: value for name, value in os.environ.items() if name != unseen}
-    click.echo(render(load(file, environ, need_secrets=not without_secrets)), nl=False)
+    loaded = load(file, environ, need_secrets=not without_secrets)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(render(loaded), nl=False)
 
 
 @click.command("demo")
@@ -111,7 +114,10 @@ def test_email(file: Path | None) -> int:
     from prynt_relay.config.loader import load
     from prynt_relay.notify.smtp import send_test
 
-    config = load(file).config
+    loaded = load(file)
+    config = loaded.config
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
     answer = asyncio.run(
         send_test(
             config.email,

@@ -63,8 +63,6 @@ def _clash(one: Listen, other: Listen) -> bool:
 
 def _check_email(config: Config, complain: Complain) -> None:
     email = config.email
-    if email.host and not email.recipients:
-        complain("email.recipients", "must name somebody, since email.host is set")
     if email.password and email.tls == "none" and not _is_here(email.host):
         complain(
             "email.tls",
@@ -73,13 +71,20 @@ def _check_email(config: Config, complain: Complain) -> None:
         )
 
 
-def check_login(config: Config, complain: Complain) -> None:
-    """Complain of half a login: it needs secrets that not every command is given."""
+def warn(config: Config, complain: Complain, *, need_secrets: bool = True) -> None:
+    """Complain of settings without an effect: half of what e-mails need. They stop nothing.
+
+    Half a login only shows with the secrets, which not every command is given.
+    """
     email = config.email
-    if email.username and not email.password:
-        complain("email.password", "must be set, since email.username is")
+    if email.host and not email.recipients:
+        complain("email.recipients", "is empty, so no e-mail is sent although email.host is set")
+    if need_secrets and email.username and not email.password:
+        complain(
+            "email.password", "is empty, so nobody logs in to the mail server as email.username"
+        )
     if email.password and not email.username:
-        complain("email.username", "must be set, since email.password is")
+        complain("email.username", "is empty, so email.password is not used: there is no login")
 
 
 def _is_here(host: str) -> bool:

@@ -72,7 +72,8 @@ _LISTEN: Final = Text(check_listen, render_listen)
 KEYS: Final[tuple[Key, ...]] = (
     _key("state_dir", _PATH),
     _key(
-        "api_version", matching(r"[\x21-\x7e]{1,64}", "1 to 64 printable characters without blanks")
+        "api_version",
+        matching(r"[\x21-\x7e]{1,64}", "1 to 64 printable ASCII characters without blanks"),
     ),
     _key(
         "extra_event_types",

@@ -41,11 +41,13 @@ class Loaded(msgspec.Struct, frozen=True):
     """The configuration, and where each key that isn't at its default came from.
 
     `origins` maps `section.key` to the path of a file or credential, or to `$VARIABLE`.
+    `warnings` are lines `SOURCE: section.key: why` about what works, but hardly as it was meant.
     """
 
     config: Config
     origins: Mapping[str, str]
     file: Path | None
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -87,11 +89,18 @@ def load(
     config = _config(values)
     if config is not None:
         checks.check(config, origins, complain)
-        if need_secrets:
-            checks.check_login(config, complain)
     if sources.problems or config is None:
         raise ConfigError(sources.problems)
-    return Loaded(config, origins, file)
+    warnings: list[str] = []
+
+    def warned(path: str, why: str) -> None:
+        # The key is missing; what makes that worth a word stands in the same section.
+        section = path.partition(".")[0] + "."
+        near = (origin for key, origin in origins.items() if key.startswith(section))
+        warnings.append(f"{origins.get(path) or next(near, 'defaults')}: {path}: {why}")
+
+    checks.warn(config, warned, need_secrets=need_secrets)
+    return Loaded(config, origins, file, tuple(warnings))
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path | None:

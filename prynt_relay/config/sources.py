@@ -111,9 +111,16 @@ class Sources:
         # Variables of others may begin like ours (Kubernetes makes PRYNT_RELAY_SERVICE_HOST of
         # a service's name), so only what looks like a key's is a mistake.
         flat = {variable.replace("__", "_"): variable for variable in variables}
-        near = difflib.get_close_matches(name.replace("__", "_"), flat, 1, cutoff=0.85)
+        # With a section's underscores in it, a long common beginning says nothing any more.
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+        cutoff = 0.95 if "__" in name else 0.85
+        near = [BY_PATH[one].variable for one in _near(path)] if "." in path else []
+        near = near or [
+            flat[one]
+            for one in difflib.get_close_matches(name.replace("__", "_"), flat, 1, cutoff=cutoff)
+        ]
         if near or "__" in name:
-            hint = f"; did you mean {flat[near[0]]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else ""
             self.problems.append(f"${_printable(name)}: names no key of the configuration{hint}")
 
     def _text_of(self, file: Path, key: str, *, optional: bool = False) -> str | None:
@@ -172,7 +179,18 @@ def _hint(path: str, what: str) -> str:
     if what == "section":
         near = difflib.get_close_matches(path, SECTIONS, 1)
         return f"; did you mean [{near[0]}]?" if near else f"; there are {', '.join(SECTIONS)}"
-    name = path.rpartition(".")[2]
-    same_name = [key.path for key in KEYS if key.name == name]
-    near = same_name or difflib.get_close_matches(path, BY_PATH, 1)
+    near = _near(path)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _near(path: str) -> list[str]:
+    """Return the paths of keys that are probably meant, by their names without the section's.
+
+    Elsewhere than in the section that was named, a name must be nearly the same.
+    """
+    section, _, name = path.rpartition(".")
+    here = {key.name: key.path for key in KEYS if key.section == section}
+    anywhere = {key.name: key.path for key in reversed(KEYS)}
+    return [here[one] for one in difflib.get_close_matches(name, here, 1, cutoff=0.75)] or [
+        anywhere[one] for one in difflib.get_close_matches(name, anywhere, 1, cutoff=0.85)
+    ]

@@ -14,7 +14,7 @@ from prynt_relay.config.settings import Config
 from prynt_relay.daemon.api_part import ApiPart
 from prynt_relay.daemon.housekeeping import Housekeeping
 from prynt_relay.daemon.mails import HealthMails
-from prynt_relay.daemon.reloading import reload
+from prynt_relay.daemon.reloading import log_warnings, reload
 from prynt_relay.daemon.rooms import (
     AttemptCounts,
     LiveWebhooks,
@@ -114,6 +114,7 @@ class Relay:
                 "signing secrets are stored in clear; set encryption_keys",
                 action="secrets_in_clear",
             )
+        log_warnings(config)
         self.sender = Sender(
             config.egress,
             timeout_s=config.delivery.timeout_s,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from prynt_relay.config import checks
 from prynt_relay.config.settings import Config
 from prynt_relay.telemetry import logs
 
@@ -54,6 +55,15 @@ def merged(before: Config, after: Config) -> Config:
     return msgspec.structs.replace(before, **changes)
 
 
+def log_warnings(config: Config) -> None:
+    """Log which settings have no effect."""
+
+    def warned(path: str, why: str) -> None:
+        _log.warning(f"{path} {why}", action="config_warning", key=path)
+
+    checks.warn(config, warned)
+
+
 def reload(relay: "Relay", after: Config) -> None:
     """Put a new configuration into force as far as that goes, and say what that was."""
     changed = changed_keys(relay.config, after)
@@ -74,6 +84,8 @@ def reload(relay: "Relay", after: Config) -> None:
         action="reloaded",
         changed=[key for key in changed if is_reloadable(key)],
     )
+    if any(key.startswith("email.") for key in changed):
+        log_warnings(config)
     fixed = [key for key in changed if not is_reloadable(key)]
     if fixed:
         _log.warning("these settings need a restart", action="reload_needs_restart", keys=fixed)

@@ -11,7 +11,7 @@ from prynt_relay.clock import Clock
 from prynt_relay.config.settings import Email
 from prynt_relay.errors import StorageUnavailableError
 from prynt_relay.model.mail import DueMail
-from prynt_relay.notify.smtp import MailRefusedError, MailServer, MailServerError
+from prynt_relay.notify.smtp import MailRefusedError, MailServer, MailServerError, missing
 
 BATCH: Final = 20
 """Mails over one connection; the others stay in the outbox meanwhile."""
@@ -128,9 +128,9 @@ class OutboxSender:
 
     async def _send_batch(self, batch: list[DueMail]) -> None:
         email = self._email
-        if not email.host or not email.recipients:
+        if lacks := missing(email):
             for due in batch:
-                await self._not_configured(due)
+                await self._not_configured(due, lacks)
             return
         try:
             async with MailServer(email, ca_file=self._ca_file) as server:
@@ -190,12 +190,12 @@ class OutboxSender:
         next_ms = self._clock.schedule_ms() + delay_s * 1000
         await self._outbox.mail_failed(due.row, error, next_ms)
 
-    async def _not_configured(self, due: DueMail) -> None:
+    async def _not_configured(self, due: DueMail, lacks: str) -> None:
         self._counter.email("not_configured")
         _log.warning(
-            "an e-mail would have been sent, but email.host is not set",
+            f"an e-mail would have been sent, but {lacks}",
             action="email_not_configured",
             message_id=due.mail.message_id,
             subject=due.mail.subject,
         )
-        await self._outbox.mail_failed(due.row, "no mail server is configured", None)
+        await self._outbox.mail_failed(due.row, lacks, None)

@@ -53,11 +53,13 @@ class MailServer:
 
     async def __aenter__(self) -> Self:
         email = self._email
+        # Half a login is none: an empty password is refused, and often enough locks the account.
+        login = bool(email.username and email.password)
         client = aiosmtplib.SMTP(
             hostname=email.host,
             port=email.port,
-            username=email.username or None,
-            password=email.password or None,
+            username=email.username if login else None,
+            password=email.password if login else None,
             # The default would ask the DNS for our own name.
             local_hostname=_own_name(),
             use_tls=email.tls == "implicit",
@@ -126,6 +128,14 @@ class MailServer:
         )
 
 
+def missing(email: Email) -> str:
+    """Say which settings are missing without which nothing is sent; nothing: all are there."""
+    lacks = [] if email.host else ["email.host is not set"]
+    if not email.recipients:
+        lacks.append("email.recipients names nobody")
+    return ", and ".join(lacks)
+
+
 async def send_test(
     email: Email, *, now_ms: int, unique: str, ca_file: Path | None = None
 ) -> Answer:
@@ -133,8 +143,8 @@ async def send_test(
 
     Raises MailServerError, also where the settings name no server or nobody to write to.
     """
-    if not email.host or not email.recipients:
-        raise MailServerError("email.host and email.recipients must be set to send an e-mail")
+    if lacks := missing(email):
+        raise MailServerError(f"no e-mail can be sent: {lacks}")
     async with MailServer(email, ca_file=ca_file) as server:
         return await server.send(
             test_mail(now_ms=now_ms, unique=unique, sender=email.sender),

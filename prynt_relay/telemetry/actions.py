@@ -40,6 +40,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "reload_failed": _at("error", "A mistake in the new configuration; the old one stays."),
     "reload_ignored": _at("warning", "There is no configuration to read again."),
     "secrets_in_clear": _at("warning", "No encryption key is set: secrets are stored in clear."),
+    "config_warning": _at("warning", "A setting has no effect for want of another; `key`."),
     # events coming in
     "intake_listening": _at("info", "The socket accepts publishers."),
     "intake_accept_failed": _at("error", "Publishers can't be accepted for now."),
@@ -81,7 +82,9 @@ ACTIONS: Final[dict[str, Action]] = {
     "email_sent": _at("info", "The mail server took an e-mail."),
     "email_failed": _at("warning", "An e-mail could not be sent; it is tried again."),
     "email_given_up": _at("error", "An e-mail was given up after three days of tries."),
-    "email_not_configured": _at("warning", "What an e-mail would have said, had it a server."),
+    "email_not_configured": _at(
+        "warning", "What an e-mail would have said; `message` says why it isn't sent."
+    ),
     "outbox_unavailable": _at("warning", "The outbox can't be read or written for now."),
     # the API and the rest
     "api_request": _at("debug info", "One API request: reads at debug, changes at info."),

@@ -1,4 +1,5 @@
 import asyncio
+import re
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -227,16 +228,24 @@ async def test_a_mail_is_given_up_after_three_days_with_an_error(
     assert not running.task.done()
 
 
-async def test_without_a_server_a_warning_is_logged_instead(
-    box_db: SqliteOutbox, start: Starter
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        ({"host": ""}, "email.host is not set"),
+        ({"recipients": ()}, "email.recipients names nobody"),
+    ],
+)
+async def test_without_a_server_or_recipients_a_warning_is_logged_instead(
+    box_db: SqliteOutbox, start: Starter, lacking: dict[str, object], words: str
 ) -> None:
-    """No host: the news are in the log, the row is done with, and nothing is tried again."""
+    """The news are in the log, with what is missing; the row is done with, never tried again."""
     box_db.add(mail(1), mail(2))
     with structlog.testing.capture_logs() as lines:
-        running = start(settings(25, host=""))
+        running = start(settings(25, **lacking))
         assert [await written(box_db), await written(box_db)] == [("failed", 1), ("failed", 2)]
     assert box_db.row(1)[0] is None
     assert [line["subject"] for line in lines] == ["Subject 1", "Subject 2"]
+    assert lines[0]["event"] == f"an e-mail would have been sent, but {words}"
     assert {(line["action"], line["log_level"]) for line in lines} == {
         ("email_not_configured", "warning")
     }
@@ -379,6 +388,18 @@ async def test_a_server_without_starttls_gets_no_mail() -> None:
         assert box.received.empty()
 
 
+@pytest.mark.parametrize("half", [{"username": "relay"}, {"password": "secret"}])
+async def test_half_a_login_is_none(half: dict[str, object]) -> None:
+    """A server that asks for no login takes the mail; one that does says so."""
+    async with MailBox() as box:
+        await send_test(settings(box.port, **half), now_ms=0, unique="x")
+        got = await received(box)
+        assert not got.authenticated
+    async with MailBox(login=("relay", "secret")) as box:
+        with pytest.raises(MailServerError, match="530"):
+            await send_test(settings(box.port, **half), now_ms=0, unique="x")
+
+
 async def test_a_wrong_password_is_reported_without_it() -> None:
     """The error has the server's answer, never the password."""
     async with MailBox(login=("relay", "right")) as box:
@@ -412,10 +433,17 @@ async def test_a_test_mail_returns_the_servers_answer() -> None:
             await send_test(settings(box.port), now_ms=0, unique="x")
 
 
-@pytest.mark.parametrize("changes", [{"host": ""}, {"recipients": ()}])
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        ({"host": ""}, "email.host is not set"),
+        ({"recipients": ()}, "email.recipients names nobody"),
+        ({"host": "", "recipients": ()}, "host is not set, and email.recipients names nobody"),
+    ],
+)
 async def test_a_test_mail_needs_a_server_and_somebody_to_write_to(
-    changes: dict[str, object],
+    changes: dict[str, object], lacks: str
 ) -> None:
-    """Half of the settings is an error that names them."""
-    with pytest.raises(MailServerError, match=r"email\.host and email\.recipients"):
+    """Half of the settings is an error that names what is missing."""
+    with pytest.raises(MailServerError, match=re.escape(lacks) + "$"):
         await send_test(settings(25, **changes), now_ms=0, unique="x")

@@ -1,13 +1,16 @@
 """Signals to the daemon's process, also before it has started and while it stops."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import structlog.testing
 from msgspec.structs import replace
 
-from prynt_relay.config.settings import Config
+from prynt_relay.config.settings import Config, Email
 from prynt_relay.daemon.relay import Relay
 from prynt_relay.daemon.serving import Process
-from tests.integration.relays import local_config
+from tests.integration.relays import local_config, running
 
 
 class Reloads:
@@ -53,3 +56,23 @@ async def test_a_reload_while_stopping_is_left_out(tmp_path: Path) -> None:
         assert reloads.count == 0
     finally:
         await relay.stop(0.0)
+
+
+async def test_settings_without_an_effect_are_warned_of(tmp_path: Path) -> None:
+    """Half of what e-mails need is said once, at the start and when a reload brings it."""
+    half = Email(host="mail.test", password="sesame")
+    whole = Email(host="mail.test", recipients=("a@b.test",))
+    config = local_config(tmp_path, email=half)
+    with structlog.testing.capture_logs() as lines:
+        async with running(config) as relay:
+            assert _warned_of(lines) == ["email.recipients", "email.username"]
+            relay.reload(replace(config, email=whole))
+            relay.reload(replace(config, email=whole))
+            assert len(_warned_of(lines)) == 2
+            relay.reload(replace(config, email=half))
+            assert _warned_of(lines)[2:] == ["email.recipients", "email.username"]
+    assert "sesame" not in repr(lines)
+
+
+def _warned_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line["key"] for line in lines if line["action"] == "config_warning"]

@@ -67,6 +67,16 @@ def test_check_config_prints_the_settings_in_force(run: Run, tmp_path: Path) -> 
     assert "sesame" not in done.stdout
 
 
+def test_check_config_warns_of_what_has_no_effect(run: Run, tmp_path: Path) -> None:
+    """A password without a user name stops nothing: exit code 0, a line on stderr."""
+    (tmp_path / "email_password").write_text("sesame")
+    done = run("check-config", CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"warning: {tmp_path}/email_password: email.username: is empty")
+    assert done.stderr.count("\n") == 1
+    assert tomllib.loads(done.stdout)["email"]["password"] == "***"
+
+
 def test_check_config_prints_a_line_for_each_mistake(run: Run, tmp_path: Path) -> None:
     """Exit code 1, nothing on stdout, and `FILE: section.key: why` on stderr."""
     file = tmp_path / "config.toml"
@@ -241,7 +251,13 @@ def test_test_email_needs_settings(run: Run) -> None:
     """Without a mail server the command says what to set."""
     done = run("test-email")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "email.host and email.recipients must be set" in done.stderr
+    assert done.stderr == (
+        "prynt-relay: no e-mail can be sent: email.host is not set, "
+        "and email.recipients names nobody\n"
+    )
+    done = run("test-email", PRYNT_RELAY_EMAIL__HOST="m.example")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("no e-mail can be sent: email.recipients names nobody\n")
 
 
 def test_a_reader_that_leaves_is_no_traceback(environ: dict[str, str]) -> None:

@@ -233,18 +233,13 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
 }
-TOGETHER = {
-    "email.host": {"PRYNT_RELAY_EMAIL__RECIPIENTS": "a@b.c"},
-    "email.username": {"PRYNT_RELAY_EMAIL__PASSWORD": "p"},
-    "email.password": {"PRYNT_RELAY_EMAIL__USERNAME": "u"},
-}
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.path != "egress.ca_file"], ids=str)
 def test_the_environment_overrides_every_key(key: Any, write: Callable[[str], Path]) -> None:
     """PRYNT_RELAY_SECTION__KEY sets the key, also against the file, and is named as its origin."""
     text, expected = OTHER_VALUES[key.path]
-    environ = HOME | {key.variable: text} | TOGETHER.get(key.path, {})
+    environ = HOME | {key.variable: text}
     for file in (None, EXAMPLE):
         loaded = load(file, environ)
         assert getattr(values_of(loaded.config, key.section), key.field) == expected
@@ -275,7 +270,9 @@ def test_an_empty_variable_is_an_empty_value() -> None:
         ("PRYNT_RELAY_DELIVERY__CONCURENCY", "PRYNT_RELAY_DELIVERY__CONCURRENCY"),
         ("PRYNT_RELAY_DELIVERY_CONCURRENCY", "PRYNT_RELAY_DELIVERY__CONCURRENCY"),
         ("PRYNT_RELAY_STATEDIR", "PRYNT_RELAY_STATE_DIR"),
+        ("PRYNT_RELAY_STATE__DIR", "PRYNT_RELAY_STATE_DIR"),
         ("PRYNT_RELAY_FOO__BAR", None),
+        ("PRYNT_RELAY_EMAIL__TO", None),
     ],
 )
 def test_a_variable_that_nearly_names_a_key_is_a_mistake(name: str, hint: str | None) -> None:
@@ -345,7 +342,9 @@ def test_a_file_that_is_no_toml_is_one_problem(tmp_path: Path, content: bytes, w
 @pytest.mark.parametrize(("text", "why"), MISTAKES, ids=[why[:50] for _, why in MISTAKES])
 def test_every_mistake_is_named(write: Callable[[str], Path], text: str, why: str) -> None:
     """One line says file, key, rule and value."""
-    assert reason_of(write, text).startswith(why)
+    reason = reason_of(write, text)
+    assert reason.startswith(why)
+    assert "did you mean" not in reason or "did you mean" in why
 
 
 def test_all_mistakes_come_at_once(write: Callable[[str], Path]) -> None:
@@ -449,6 +448,31 @@ def test_a_password_in_clear_stays_on_this_machine(host: str) -> None:
     assert config.email.host == host
 
 
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ('host = "m.example"\nrecipients = []', "email.recipients: is empty, so no e-mail is sent"),
+        ('username = "u"', "email.password: is empty, so nobody logs in"),
+        ('password = "sesame"', "email.username: is empty, so email.password is not used"),
+    ],
+)
+def test_half_of_what_mails_need_is_a_warning(
+    write: Callable[[str], Path], text: str, warning: str
+) -> None:
+    """Every key has a default that works, and an empty list means none: no combination stops."""
+    file = write(f"[email]\n{text}\n")
+    [found] = load(file, HOME).warnings
+    assert found.startswith(f"{file}: {warning}")
+    assert "sesame" not in found
+    assert load(None, HOME).warnings == ()
+
+
+def test_a_password_that_only_the_unit_sees_is_not_missed(write: Callable[[str], Path]) -> None:
+    """Without the secrets nobody can tell whether a login is whole."""
+    file = write('[email]\nusername = "u"\n')
+    assert load(file, HOME, need_secrets=False).warnings == ()
+
+
 def test_without_a_home_folder_the_state_folder_must_be_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -470,7 +494,7 @@ def test_the_effective_settings_load_again(write: Callable[[str], Path]) -> None
     environ = HOME | {
         key.variable: OTHER_VALUES[key.path][0]
         for key in KEYS
-        if key.path in OTHER_VALUES and not key.secret and key.path != "email.username"
+        if key.path in OTHER_VALUES and not key.secret
     }
     loaded = load(None, environ)
     again = load(write(render(loaded)), HOME)
