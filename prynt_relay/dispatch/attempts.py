@@ -21,10 +21,16 @@ from prynt_relay.model.webhook import Health, Webhook
 from prynt_relay.schedule.disable import Verdict
 
 DRIP_S: Final = 0.05
-"""A body that goes on for longer than this after its headers is a drip."""
+"""A body that is cut off longer than this after its headers is a drip.
 
-DRIP_HOLD_S: Final = 1.0
-"""For how much longer a drip holds its slot, which limits how often it can be repeated."""
+One that comes late and whole is none: its connection serves again.
+"""
+
+DRIP_HOLD_S: Final = 0.6
+"""For how much longer a drip holds its slot, which limits how often it can be repeated.
+
+With the time that the transport waits for a 2xx's body a little more than a second.
+"""
 
 DRIP_CHARGE_S: Final = 2.0
 """What a drip counts as when its webhook's standing is judged."""
@@ -143,7 +149,7 @@ class Attempts:
     def _give_back(self, turn: Turn, result: AttemptResult) -> None:
         """Charge the attempt's time to its webhook and free the slot."""
         success = result.outcome is Outcome.SUCCESS
-        if result.slot_s - result.duration_ms / 1000 < DRIP_S:
+        if not result.truncated or result.slot_s - result.duration_ms / 1000 < DRIP_S:
             self._free(turn, success=success, slot_s=result.slot_s)
             return
 
@@ -151,8 +157,8 @@ class Attempts:
             self._free(turn, success=success, slot_s=DRIP_CHARGE_S)
             self._on_freed()
 
-        # Hundreds of endpoints that answer and then drip would cost a new connection every tenth
-        # of a second each: more than a processor has.
+        # Hundreds of endpoints that answer and then drip would cost a new connection with every
+        # attempt, several a second each: more than a processor has.
         self._clock.call_later(DRIP_HOLD_S, later)
 
     def _free(self, turn: Turn, *, success: bool, slot_s: float) -> None:

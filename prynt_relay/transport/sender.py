@@ -26,8 +26,9 @@ SUCCESS_BODY_KEPT: Final = 1024
 BODY_KEPT: Final = 16_384
 """Bytes of a response body kept for the log (contract, section 4)."""
 
-SUCCESS_BODY_GRACE_S: Final = 0.1
-"""How long the body of a 2xx may take after its headers: it holds a slot for nothing."""
+SUCCESS_BODY_GRACE_S: Final = 0.5
+"""How long the body of a 2xx may take after its headers: a round trip to the other side of the
+world, and no longer, since it holds a slot for nothing."""
 
 BODY_GRACE_S: Final = 2.0
 """The same for any other status, whose body tells people what is wrong."""

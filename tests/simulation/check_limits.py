@@ -11,7 +11,7 @@ from tests.simulation.sim_world import World
 UNTRIED, PROVEN, SLOW = range(3)
 SLOW_S = 1.0
 WEIGHT = 0.3
-DRIP_S, DRIP_HOLD_S, DRIP_CHARGE_S = 0.05, 1.0, 2.0
+DRIP_S, DRIP_HOLD_S, DRIP_CHARGE_S = 0.05, 0.6, 2.0
 SETTLED_MS = 2_500
 """Between the moment when a slot is given and the request an event may have to be read."""
 

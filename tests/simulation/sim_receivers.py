@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MINUTE = 60_000.0
 HOUR = 60 * MINUTE
 FAILURES = tuple(outcome for outcome in Outcome if outcome is not Outcome.SUCCESS)
-DRIPS_FOR_S = 0.1
+DRIPS_FOR_S = 0.5
 ROTATION_GRACE_MS = 5_000
 
 
@@ -207,8 +207,9 @@ class SimSender:
         self._over(attempt, "end")
         status = {Outcome.SUCCESS: 200, Outcome.HTTP_ERROR: 503}.get(outcome)
         return AttemptResult(
-            outcome, started_ms, attempt.duration_ms, attempt.slot_s, signature, status
-        )
+            outcome, started_ms, attempt.duration_ms, attempt.slot_s, signature, status,
+            truncated=bool(drip_s),
+        )  # fmt: skip
 
     async def send_sample(
         self, webhook: Webhook, event: StoredEvent, format: Format

@@ -12,6 +12,7 @@ import pytest
 from prynt_relay.model.states import Format, Outcome, SignatureScheme
 from prynt_relay.model.webhook import BasicAuth
 from prynt_relay.transport.describe import describe
+from prynt_relay.transport.sender import SUCCESS_BODY_GRACE_S
 from prynt_relay.version import __version__
 from tests.clock import FakeClock
 from tests.integration import misbehaving as bad
@@ -197,7 +198,24 @@ async def test_a_2xx_whose_body_does_not_end_is_a_success_soon(behaviour: bad.Be
     assert result.response_body is not None
     assert set(result.response_body) == {ord("x")}
     assert len(result.response_body) <= 1024
-    assert result.slot_s < result.duration_ms / 1000 + 0.5
+    assert result.slot_s < result.duration_ms / 1000 + SUCCESS_BODY_GRACE_S + 0.4
+
+
+async def test_a_body_one_long_round_trip_behind_its_headers_is_kept() -> None:
+    """What a receiver on the other side of the world says is in the log, and nothing is cut."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await bad.read_request(reader)
+        writer.write(head("HTTP/1.1 202 Accepted\nContent-Length: 4"))
+        await asyncio.sleep(0.15)  # the misbehaviour itself: slowness
+        writer.write(b"late")
+        await bad.until_closed(reader)
+
+    async with Misbehaving(behave) as server:
+        result = await attempt(server.url)
+    assert result.outcome is Outcome.SUCCESS
+    assert (result.response_body, result.truncated) == (b"late", False)
+    assert result.slot_s >= result.duration_ms / 1000 + 0.1
 
 
 async def test_a_slow_error_body_is_waited_for_but_never_past_the_deadline() -> None:
