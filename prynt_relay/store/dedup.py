@@ -10,9 +10,10 @@ from prynt_relay.store.numbers import Numbers, first_event
 from prynt_relay.store.rows import RowStatement
 from prynt_relay.store.supplied import SuppliedTexts
 
-RESERVE_AHEAD: Final = 1 << 32
-"""How far ahead of the counter a supplied id is kept from being made again: over a week at
-5,000 events a second. Beyond it the id's second would have to be guessed as well."""
+RESERVE_AHEAD: Final = 1 << 36
+"""How far ahead of the counter a supplied id or key is kept from being made: what the clock moves
+it by in 48 days, however often the relay starts. Beyond, receivers have forgotten the key, and the
+id's second would have to be guessed as well."""
 
 First = tuple[str, int]
 """The id and the row of the event that a key or an id came with first."""

@@ -128,7 +128,7 @@ def _load(
     webhooks.check_keys(raw)
     _reencrypt(raw, webhooks, box)
     seed, alive_ms = raw.execute("SELECT hash_seed, alive_schedule_ms FROM meta").fetchone()
-    numbers = Numbers(raw)
+    numbers = Numbers(raw, appending.now_ms)
     oldest = first_event(raw, appending.now_ms - appending.dedup_window_ms, appending.now_ms)
     keys = SuppliedTexts("supplied_keys", seed)
     ids = SuppliedTexts("supplied_ids", seed)

@@ -83,13 +83,14 @@ _MARKS: Final = "SELECT rolled_up_attempt_row, rolled_up_event_row FROM meta"
 _ATTEMPTS_TO: Final = """
 SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?)
 """
-# Up to the first event whose fan-out is still being written, and up to so many deliveries.
+# Up to the first event whose fan-out is still being written, and up to so many deliveries. Numbers
+# have gaps: the next event's can be any.
 _EVENTS_TO: Final = """
 SELECT max(id) FROM (
     SELECT id, sum(delivery_count) OVER (ORDER BY id) - delivery_count AS before FROM (
         SELECT id, delivery_count FROM events WHERE id > :after AND id < coalesce(
             (SELECT min(id) FROM events INDEXED BY events_fanout_pending
-             WHERE fanout_pending = 1 AND id > :after), :after + :events + 1)
+             WHERE fanout_pending = 1 AND id > :after), 9223372036854775807)
         ORDER BY id LIMIT :events)
 ) WHERE before < :deliveries
 """

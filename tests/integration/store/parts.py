@@ -13,10 +13,21 @@ from prynt_relay.model.event import Append, NewEvent, Target
 from prynt_relay.model.states import DeliveryState, Format, Outcome, Trigger
 from prynt_relay.model.webhook import Health, NewWebhook, Secrets, Webhook
 from prynt_relay.store import Store
+from prynt_relay.store.numbers import numbers_at
 from tests.clock import FakeClock
 
 START = (float("-inf"), float("-inf"))
 SCHEDULED, DELIVERED, FAILED, HELD, CANCELLED = DeliveryState
+
+
+def event_row(nth: int) -> int:
+    """The number of the nth event in a database that was made when a FakeClock began."""
+    return numbers_at(FakeClock().wall_ms())[0] + nth
+
+
+def delivery_row(nth: int) -> int:
+    """The same of a delivery."""
+    return numbers_at(FakeClock().wall_ms())[1] + nth
 
 
 class Heard:

@@ -19,6 +19,7 @@ from tests.integration.store.parts import (
     Heard,
     add_webhook,
     append,
+    delivery_row,
     due,
     opened,
     rows,
@@ -179,7 +180,9 @@ class TestRetryOfAWindow:
             await settle_all(store, webhook.row, revision, FAILED)
             job = await store.start_retry(webhook.row, 0, {DELIVERED})
             assert await store.count_retry(job) == 4
-            assert [d.row for d in await run_retry(store, job, limit=1)] == [1, 2, 3, 4]
+            assert [d.row for d in await run_retry(store, job, limit=1)] == [
+                delivery_row(nth) for nth in (1, 2, 3, 4)
+            ]
 
     async def test_the_window_is_of_times_of_receipt(self, tmp_path: Path) -> None:
         """Only what was received from `since_ms` on and before `until_ms` is taken."""
@@ -194,7 +197,10 @@ class TestRetryOfAWindow:
             await settle_all(store, webhook.row, revision, FAILED)
             job = await store.start_retry(webhook.row, times[1], {FAILED}, until_ms=times[3])
             assert await store.count_retry(job) == 2
-            assert [d.row for d in await run_retry(store, job)] == [2, 3]
+            assert [d.row for d in await run_retry(store, job)] == [
+                delivery_row(2),
+                delivery_row(3),
+            ]
             job = await store.start_retry(webhook.row, clock.wall_ms() + 1, DEFAULT)
             assert await store.count_retry(job) == 0
             assert await run_retry(store, job) == []
@@ -227,9 +233,9 @@ class TestRetryOfAWindow:
                 ]
             )
             job = await store.start_retry(webhook.row, 0, DEFAULT)
-            met = await run_retry(store, job, busy_rows=frozenset({1}))
-            assert [d.row for d in met] == [2]
-            assert (await states(store))[1] == (SCHEDULED, later_ms)
+            met = await run_retry(store, job, busy_rows=frozenset({delivery_row(1)}))
+            assert [d.row for d in met] == [delivery_row(2)]
+            assert (await states(store))[delivery_row(1)] == (SCHEDULED, later_ms)
 
     @pytest.mark.parametrize(
         ("before", "after"), [(FAILED, SCHEDULED), (DELIVERED, SCHEDULED), (SCHEDULED, DELIVERED)]
@@ -268,7 +274,7 @@ class TestRetryOfAWindow:
                     ]
                 )  # fmt: skip
                 job = chunk.job
-        assert sorted(met) == [1, 2, 3, 4, 5, 6]
+        assert sorted(met) == [delivery_row(nth) for nth in range(1, 7)]
 
     async def test_what_comes_in_later_is_not_part_of_it(self, tmp_path: Path) -> None:
         """Deliveries made after the retry was asked for aren't taken by it."""
@@ -280,7 +286,7 @@ class TestRetryOfAWindow:
             await store.append([append(webhook.row)])
             await settle_all(store, webhook.row, revision, FAILED)
             assert await store.count_retry(job) == 1
-            assert [d.row for d in await run_retry(store, job)] == [1]
+            assert [d.row for d in await run_retry(store, job)] == [delivery_row(1)]
 
     async def test_asking_twice_doubles_nothing(self, tmp_path: Path) -> None:
         """A second retry finds the first one's deliveries under way and keeps where they go on."""
@@ -322,7 +328,7 @@ class TestRetryOfAWindow:
             )
             await clock.advance(2)  # now is after what they were due at
             met = await run_retry(store, await store.start_retry(webhook.row, 0, DEFAULT), limit=4)
-        assert sorted(d.row for d in met) == list(range(1, 51))
+        assert sorted(d.row for d in met) == [delivery_row(nth) for nth in range(1, 51)]
 
 
 class TestRetryOfOne:
@@ -338,7 +344,7 @@ class TestRetryOfOne:
             else:
                 await settle_all(store, webhook.row, revision, state)
             await clock.advance(5)
-            asked = await store.retry_one(1)
+            asked = await store.retry_one(delivery_row(1))
         assert (asked.due_ms, asked.failures, asked.resume_ms, asked.manual) == (
             clock.schedule_ms(),
             0,
@@ -352,9 +358,9 @@ class TestRetryOfOne:
             await store.append([append(1)])
             await store.cancel_chunk(1)
             with pytest.raises(NotFoundError):
-                await store.retry_one(99)
+                await store.retry_one(delivery_row(99))
             with pytest.raises(ConflictError, match="cancelled"):
-                await store.retry_one(1)
+                await store.retry_one(delivery_row(1))
         assert rows(tmp_path, "SELECT state FROM deliveries") == [(CANCELLED,)]
 
 

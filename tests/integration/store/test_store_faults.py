@@ -22,6 +22,7 @@ from tests.integration.store.parts import (
     add_webhook,
     append,
     due,
+    event_row,
     new_webhook,
     open_store,
     opened,
@@ -280,7 +281,7 @@ class TestCancelling:
             gates.writer.gate.set()
             (appended,) = await second
         assert appended.stored is not None
-        assert appended.stored.row == 2
+        assert appended.stored.row == event_row(2)
         assert rows(tmp_path, "SELECT count(*) FROM events") == [(2,)]
 
     async def test_a_cancelled_writer_answers_its_batch_first(self, tmp_path: Path) -> None:

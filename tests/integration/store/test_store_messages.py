@@ -14,6 +14,7 @@ from tests.integration.store.parts import (
     SCHEDULED,
     add_webhook,
     append,
+    delivery_row,
     due,
     opened,
     rows,
@@ -42,7 +43,7 @@ async def messages(store: Store, count: int) -> list[MessageRow | None]:
         assert found is not None
         return found.attempts[-1].message
 
-    return [await of(row) for row in range(1, count + 1)]
+    return [await of(delivery_row(nth)) for nth in range(1, count + 1)]
 
 
 async def test_every_delivery_of_a_message_names_it(tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ async def test_every_delivery_of_a_message_names_it(tmp_path: Path) -> None:
             store.settle([settlement(waiting[3], revision, DELIVERED)]),
             store.settle(folded(waiting[4:], revision, b"two")),
         )
-        first = MessageRow(1, 3, "evt_1", "verdict.block", b"one")
-        second = MessageRow(5, 2, "evt_1", "verdict.block", b"two")
+        first = MessageRow(delivery_row(1), 3, "evt_1", "verdict.block", b"one")
+        second = MessageRow(delivery_row(5), 2, "evt_1", "verdict.block", b"two")
         assert await messages(store, 6) == [first, first, first, None, second, second]
     assert rows(tmp_path, "SELECT message FROM attempts") == [(1,), (1,), (1,), (None,), (2,), (2,)]
 
@@ -74,12 +75,12 @@ async def test_a_message_is_stored_once_though_a_repetition_cuts_it(tmp_path: Pa
             store.settle([before]), store.settle(folded(waiting, revision, b"body"))
         )
         found = await messages(store, 3)
-        assert found == [MessageRow(1, 3, "evt_1", "verdict.block", b"body")] * 3
+        assert found == [MessageRow(delivery_row(1), 3, "evt_1", "verdict.block", b"body")] * 3
     assert rows(tmp_path, "SELECT delivery, number, message FROM attempts") == [
-        (2, 1, None),
-        (1, 1, 1),
-        (2, 2, 1),
-        (3, 1, 1),
+        (delivery_row(2), 1, None),
+        (delivery_row(1), 1, 1),
+        (delivery_row(2), 2, 1),
+        (delivery_row(3), 1, 1),
     ]
     assert rows(tmp_path, "SELECT count(*) FROM messages") == [(1,)]
 
@@ -94,7 +95,10 @@ async def test_a_message_goes_with_the_last_of_its_deliveries(tmp_path: Path) ->
             await clock.advance(100)
         await store.settle(folded(await due(store, webhook.row), revision, b"body"))
         await store.purge(history_s=150, max_size=NO_LIMIT)
-        assert rows(tmp_path, "SELECT delivery, message FROM attempts") == [(3, 1), (4, 1)]
+        assert rows(tmp_path, "SELECT delivery, message FROM attempts") == [
+            (delivery_row(3), 1),
+            (delivery_row(4), 1),
+        ]
         assert rows(tmp_path, "SELECT delivery_count, body FROM messages") == [(4, b"body")]
         await store.purge(history_s=10, max_size=NO_LIMIT)
     assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(0,)]

@@ -12,7 +12,16 @@ from prynt_relay.store import migrate
 from prynt_relay.store.backup import backup
 from prynt_relay.store.connection import start_wal
 from prynt_relay.store.lock import StateFolder
-from tests.integration.store.parts import add_webhook, append, due, open_store, opened, raw, rows
+from tests.integration.store.parts import (
+    add_webhook,
+    append,
+    due,
+    event_row,
+    open_store,
+    opened,
+    raw,
+    rows,
+)
 
 
 def read_pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -53,7 +62,7 @@ async def test_the_state_folder_may_have_any_name(tmp_path: Path) -> None:
     folder.mkdir()
     async with opened(folder) as store:
         await store.append([append()])
-        assert len(await store.events([1])) == 1
+        assert len(await store.events([event_row(1)])) == 1
         backup(folder / "relay.db", folder / "copy ?#")
     assert sorted(path.name for path in folder.iterdir()) == ["copy ?#", "relay.db"]
 

@@ -13,7 +13,9 @@ from tests.integration.store.parts import (
     Heard,
     add_webhook,
     append,
+    delivery_row,
     due,
+    event_row,
     opened,
     rows,
     settle_all,
@@ -38,9 +40,9 @@ async def test_old_settled_history_goes_whole(tmp_path: Path) -> None:
         await clock.advance(50)
         assert await store.purge(history_s=100, max_size=NO_LIMIT) == Purged(3, 6, 12, 0)
         assert await store.purge(history_s=100, max_size=NO_LIMIT) == Purged()
-    assert rows(tmp_path, "SELECT id FROM events") == [(4,)]
-    assert rows(tmp_path, "SELECT id, event FROM deliveries") == [(7, 4)]
-    assert rows(tmp_path, "SELECT delivery FROM attempts") == [(7,)]
+    assert rows(tmp_path, "SELECT id FROM events") == [(event_row(4),)]
+    assert rows(tmp_path, "SELECT id, event FROM deliveries") == [(delivery_row(7), event_row(4))]
+    assert rows(tmp_path, "SELECT delivery FROM attempts") == [(delivery_row(7),)]
 
 
 async def test_a_scheduled_delivery_keeps_its_event(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ async def test_a_scheduled_delivery_keeps_its_event(tmp_path: Path) -> None:
         await store.settle([settlement(waiting[1], revision, DELIVERED)])
         await clock.advance(100)
         assert await store.purge(history_s=10, max_size=NO_LIMIT) == Purged(3, 3, 3, 0)
-        assert rows(tmp_path, "SELECT id FROM events") == [(1,)]
+        assert rows(tmp_path, "SELECT id FROM events") == [(event_row(1),)]
         assert rows(tmp_path, "SELECT webhook FROM deliveries") == [(one.row,), (two.row,)]
         assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(1,)]
         assert [d.row for d in await due(store, two.row)] == [waiting[0].row]
@@ -92,7 +94,7 @@ async def test_above_the_size_the_oldest_settled_goes_first(tmp_path: Path) -> N
         assert size // 4 < used <= size // 2
         left = [row for (row,) in rows(tmp_path, "SELECT id FROM events")]
         assert kept.stored is not None
-        assert left == [kept.stored.row, *range(purged.events + 2, 1002)]
+        assert left == [kept.stored.row, *range(event_row(purged.events + 2), event_row(1002))]
         assert await due(store, webhook.row) == waiting
         assert revision
 

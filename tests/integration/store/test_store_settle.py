@@ -19,7 +19,9 @@ from tests.integration.store.parts import (
     add_webhook,
     append,
     attempt,
+    delivery_row,
     due,
+    event_row,
     opened,
     raw,
     rows,
@@ -56,7 +58,7 @@ async def test_a_success_is_recorded_with_its_attempt(tmp_path: Path) -> None:
                   last_status FROM deliveries""",
     ) == [(DELIVERED, None, 1, 0, 1, Outcome.SUCCESS, 200)]
     assert rows(tmp_path, "SELECT * FROM attempts") == [
-        (1, 1, webhook.row, None, revision, 1, Trigger.SCHEDULE, result.started_at_ms, 17,
+        (1, waiting.row, webhook.row, None, revision, 1, Trigger.SCHEDULE, result.started_at_ms, 17,
          Outcome.SUCCESS, 200, None, b"\x01\x02", b"Server: x\r\nContent-Length: 2", b"ok", 1,
          None)
     ]  # fmt: skip
@@ -77,12 +79,12 @@ async def test_attempts_are_linked_from_the_newest_back(tmp_path: Path) -> None:
                 ]
             )
     assert rows(tmp_path, "SELECT id, delivery, number, previous FROM attempts") == [
-        (1, 1, 1, None),
-        (2, 2, 1, None),
-        (3, 1, 2, 1),
-        (4, 2, 2, 2),
-        (5, 1, 3, 3),
-        (6, 2, 3, 4),
+        (1, delivery_row(1), 1, None),
+        (2, delivery_row(2), 1, None),
+        (3, delivery_row(1), 2, 1),
+        (4, delivery_row(2), 2, 2),
+        (5, delivery_row(1), 3, 3),
+        (6, delivery_row(2), 3, 4),
     ]
     assert rows(tmp_path, "SELECT last_attempt, attempts, failures, state FROM deliveries") == [
         (5, 3, 3, FAILED),
@@ -243,9 +245,9 @@ class TestDuePages:
             while page := await store.due_page(webhook.row, key, 4):
                 met += page
                 key = (page[-1].due_ms, page[-1].row)
-        assert [d.row for d in met] == list(range(1, 43, 2))
+        assert [d.row for d in met] == [delivery_row(nth) for nth in range(1, 43, 2)]
         assert {d.webhook_row for d in met} == {webhook.row}
-        assert [d.event_row for d in met] == list(range(1, 22))
+        assert [d.event_row for d in met] == [event_row(nth) for nth in range(1, 22)]
 
     async def test_a_manual_attempt_shows_where_its_schedule_goes_on(self, tmp_path: Path) -> None:
         """A due delivery carries everything that the dispatcher must know of it."""

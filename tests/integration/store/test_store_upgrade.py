@@ -10,6 +10,7 @@ from prynt_relay.errors import StorageError
 from prynt_relay.model.event import Append, NewEvent
 from prynt_relay.store import Store, migrate
 from tests.clock import FakeClock
+from tests.integration.store.parts import event_row
 from tests.integration.store.test_store_faults import small_disk
 
 EVENTS = 300
@@ -50,7 +51,7 @@ async def test_an_upgrade_that_runs_out_of_disk_leaves_the_database_as_it_was(
         store = await Store.open(
             path, clock=FakeClock(), api_version="v", event_source="s", dedup_window_s=60
         )
-        assert len(await store.events(range(1, EVENTS + 1))) == EVENTS
+        assert len(await store.events(range(event_row(1), event_row(EVENTS + 1)))) == EVENTS
         await store.close()
 
 
@@ -68,7 +69,7 @@ async def test_with_room_the_same_upgrade_works_and_the_copy_takes_it_back(tmp_p
     store = await Store.open(
         path, clock=FakeClock(), api_version="v", event_source="s", dedup_window_s=60
     )
-    assert len(await store.events(range(1, EVENTS + 1))) == EVENTS
+    assert len(await store.events(range(event_row(1), event_row(EVENTS + 1)))) == EVENTS
     await store.close()
 
 
