@@ -179,10 +179,13 @@ class Attempts:
         """Decide what the result means and queue it for the disk.
 
         `held` says that the webhook was disabled in the meantime, be it enabled again or not.
-        For the 24-hour rule a message is one attempt, however many deliveries it carried.
+        For the 24-hour rule a message is one attempt, however many deliveries it carried, and none
+        where they are samples that a person sends again.
         """
         now_ms = self._clock.schedule_ms()
-        health = self._judge(turn, webhook.row, result, now_ms)
+        health = None
+        if not carried[0][1].is_test or not all(event.is_test for _, event in carried):
+            health = self._judge(turn, webhook.row, result, now_ms)
         current = self._webhooks.by_row(webhook.row)
         for delivery, event in carried:
             settlement = self.consequences.settlement(

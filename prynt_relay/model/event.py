@@ -36,7 +36,11 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event as receivers see it; enough to build any delivery's body."""
+    """An event as receivers see it; enough to build any delivery's body.
+
+    `is_test` marks a sample where the event was read from the database; what `append` answers
+    leaves it unset, since the dispatcher never gets a sample that way.
+    """
 
     row: int
     event_id: str
@@ -47,6 +51,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     received_at_ms: int
     idempotency_key: str
     data: bytes
+    is_test: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +69,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 class Append(msgspec.Struct, frozen=True, gc=False):
     """An event with the webhooks that it goes to, for the store to write in one piece.
 
-    `is_test` marks a sample that an operator sends: it counts in no statistics.
+    `is_test` marks a sample that an operator sends: it has exactly one target, and counts in no
+    statistics.
     """
 
     event: NewEvent

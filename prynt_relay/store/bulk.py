@@ -15,6 +15,7 @@ from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store.due import DUE_COLUMNS, due_delivery
 from prynt_relay.store.rows import RowStatement
+from prynt_relay.store.samples import NOT_A_SAMPLE, samples_among
 
 _SCHEDULED: Final = int(DeliveryState.SCHEDULED)
 _DELIVERED: Final = int(DeliveryState.DELIVERED)
@@ -54,6 +55,12 @@ WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND next_attempt_ms >= ?
 ORDER BY next_attempt_ms, id LIMIT ?
 """
 
+SCHEDULED_COUNT: Final = f"""
+SELECT count(*) FROM deliveries INDEXED BY deliveries_due
+WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND failures > 0 AND id <= ?
+  AND created_at_ms >= ? AND created_at_ms < ? AND {NOT_A_SAMPLE}
+"""  # noqa: S608 - our own texts
+
 _ANEW: Final = RowStatement(
     "WITH asked (row, now_ms) AS (VALUES ",
     2,
@@ -85,7 +92,7 @@ class BulkJob(msgspec.Struct, frozen=True):
     A retry takes what was received from `since_ms` on and before `until_ms`, is in one of
     `states` (worked through in order), neither older than `first_row` nor newer than `max_row`, and
     was not attempted since: of an attempt newer than `max_attempt` came what was asked for, and
-    whatever state that left it in, it isn't sent a second time.
+    whatever state that left it in, it isn't sent a second time. Samples are never part of it.
     """
 
     row: int
@@ -214,7 +221,7 @@ def settled_count(state: int) -> str:
     """Count what a retry takes of a settled state."""
     return f"""SELECT count(*) FROM deliveries
         WHERE {_SETTLED_STATES[state]} AND state = ? AND id >= ? AND id <= ?
-          AND created_at_ms >= ? AND created_at_ms < ?"""  # noqa: S608 - our own texts
+          AND created_at_ms >= ? AND created_at_ms < ? AND {NOT_A_SAMPLE}"""  # noqa: S608 - our own texts
 
 
 def settled_page(state: int) -> str:
@@ -229,9 +236,7 @@ def count_retry(connection: sqlite3.Connection, job: BulkJob) -> int:
     for state in job.states:
         if state == _SCHEDULED:
             found = connection.execute(
-                """SELECT count(*) FROM deliveries
-                   WHERE webhook = ? AND next_attempt_ms IS NOT NULL AND failures > 0 AND id <= ?
-                     AND created_at_ms >= ? AND created_at_ms < ?""",
+                SCHEDULED_COUNT,
                 (job.webhook_row, job.max_row, job.since_ms, _until(job)),
             )
         else:
@@ -266,6 +271,8 @@ def retry_chunk(
     else:
         rows, after = _settled_rows(connection, job, limit, busy_rows)
         statement = _ANEW
+    samples = samples_among(connection, rows)
+    rows = [row for row in rows if row not in samples]
     asked: list[int] = []
     for row in rows:
         asked += (row, now_ms)

@@ -35,7 +35,7 @@ FROM webhooks WHERE due_ms IS NOT NULL
 
 EVENTS: Final = RowStatement(
     """SELECT events.id, event_id, name, api_version, event_source, created_at_ms, received_at_ms,
-              idempotency_key, data
+              idempotency_key, data, is_test
        FROM events CROSS JOIN event_types ON event_types.id = event_type
        CROSS JOIN contexts ON contexts.id = context
        WHERE events.id IN (VALUES """,
@@ -86,7 +86,7 @@ def events(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Sto
 
 def stored_event(columns: Sequence[Any]) -> StoredEvent:
     """A row of `EVENTS`."""
-    row, event_id, event_type, version, source, created_ms, received_ms, key, data = columns
+    row, event_id, event_type, version, source, created_ms, received_ms, key, data, test = columns
     return StoredEvent(
         row,
         event_id or ids.event_id(row, received_ms),
@@ -97,4 +97,5 @@ def stored_event(columns: Sequence[Any]) -> StoredEvent:
         received_ms,
         key or ids.idempotency_key(row),
         data,
+        bool(test),
     )

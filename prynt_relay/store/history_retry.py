@@ -8,6 +8,7 @@ import msgspec
 
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store.history_window import delivery_window
+from prynt_relay.store.samples import NOT_A_SAMPLE
 
 BUDGET: Final = 10_000
 """Rows of each state that are looked at: beyond, the count says "at least"."""
@@ -48,7 +49,10 @@ def count_window(
     states: Collection[DeliveryState],
     budget: int = BUDGET,
 ) -> WindowCount:
-    """Count a webhook's deliveries that were received in the window and are in `states`."""
+    """Count a webhook's deliveries that were received in the window and are in `states`.
+
+    Without those of samples, which a retry of a window leaves out.
+    """
     low, high = delivery_window(conn, since_ms, until_ms)
     values = {
         "webhook": webhook_row,
@@ -63,8 +67,8 @@ def count_window(
         counts_if, source = _ROWS[state]
         looked_at, count = conn.execute(
             "SELECT count(*), coalesce(sum(wanted AND created_at_ms >= :since"  # noqa: S608 - this file's own words
-            f" AND created_at_ms < :until), 0) FROM (SELECT {counts_if} AS wanted, created_at_ms"
-            f" FROM deliveries {source} LIMIT :limit)",
+            f" AND created_at_ms < :until), 0) FROM (SELECT {counts_if} AND {NOT_A_SAMPLE}"
+            f" AS wanted, created_at_ms FROM deliveries {source} LIMIT :limit)",
             values,
         ).fetchone()
         counts[state] = count

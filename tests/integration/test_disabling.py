@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prynt_relay.config.settings import Config, Email
 from prynt_relay.daemon.relay import Relay
-from prynt_relay.model.states import DeliveryState, DisabledReason
+from prynt_relay.model.states import DeliveryState, DisabledReason, Trigger
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.model.webhook_input import WebhookInput
 from tests.clock import FakeClock
@@ -134,6 +134,39 @@ async def test_the_rule_survives_a_restart_and_excuses_the_outage(tmp_path: Path
             assert only(relay).disabled_reason is DisabledReason.FAILING
             await relay.changes.conversions.finished(only(relay).row)
             assert (await relay.store.backlog()).held == 3
+
+
+async def test_a_sample_that_is_sent_again_has_no_part_in_the_rule(tmp_path: Path) -> None:
+    """A test delivery retried by hand is sent; neither its failures nor its success count."""
+    clock = FakeClock()
+    status = "500"
+    async with (
+        MailBox() as box,
+        Receiver(respond=lambda _: Reply(status=int(status))) as receiver,
+        running(config_with_mail(tmp_path, box), clock=clock) as relay,
+    ):
+        webhook, _ = await subscribe(relay, receiver, retry_schedule_s=ONCE)
+        sample = await relay.sampling.test(webhook.id, None)
+        for hours in (0, 13, 12, 48):
+            await clock.jump(hours * HOUR_S)
+            settlements = Settlements(relay)
+            await relay.resending.one(sample, webhook.row)
+            (settled,) = await settlements.wait_for(1)
+            assert (settled.trigger, settled.health) == (Trigger.MANUAL, None)
+            assert only(relay).enabled
+            assert only(relay).health == webhook.health
+        await event(relay)
+        failing = only(relay).health
+        assert failing.failing_since_ms == clock.wall_ms()
+        status = "200"
+        settlements = Settlements(relay)
+        await relay.resending.one(sample, webhook.row)
+        (settled,) = await settlements.wait_for(1)
+        assert settled.state is DeliveryState.DELIVERED
+        assert only(relay).health == failing
+        assert box.received.empty()
+    async with running(local_config(tmp_path), clock=clock) as relay:
+        assert only(relay).health.failing_since_ms == failing.failing_since_ms
 
 
 async def test_mails_wait_for_a_server_that_is_away(tmp_path: Path) -> None:

@@ -228,6 +228,28 @@ async def test_switching_off_and_on_does_not_shorten_the_rest() -> None:
     await scene.close()
 
 
+@pytest.mark.parametrize(("samples", "counts"), [({2, 3}, False), ({2}, True)])
+async def test_a_message_of_samples_alone_has_no_part_in_the_24_hour_rule(
+    samples: set[int], counts: bool
+) -> None:
+    """Test deliveries sent again in one message don't count; with an ordinary one it does."""
+
+    async def answer(_: Webhook, event: StoredEvent) -> Outcome:
+        return Outcome.SUCCESS if event.row == 1 else Outcome.HTTP_ERROR
+
+    scene = Scene(answer)
+    await scene.rested()
+    for row in (1, 2, 3):
+        append, appended = await scene.store.append(targets(1, format=SLACK))
+        if row in samples and appended.stored is not None:
+            appended = replace(appended, stored=replace(appended.stored, is_test=True))
+        scene.relay.appended([(append, appended)])
+    await scene.clock.advance(3)
+    assert scene.sizes == [1, 2]
+    assert (scene.webhooks.all[1].health.failing_since_ms is not None) is counts
+    await scene.close()
+
+
 async def test_deliveries_in_another_format_are_never_folded() -> None:
     """What waits from before the format was changed is sent as what it was."""
     scene = Scene()

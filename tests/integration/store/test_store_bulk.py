@@ -1,4 +1,5 @@
 import asyncio
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ import pytest
 
 from prynt_relay.errors import ConflictError, NotFoundError
 from prynt_relay.model.delivery import DueDelivery
+from prynt_relay.model.event import Append
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.store import BulkJob, Store
+from prynt_relay.store.history_retry import count_window
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
     CANCELLED,
@@ -21,10 +24,12 @@ from tests.integration.store.parts import (
     append,
     delivery_row,
     due,
+    event,
     opened,
     rows,
     settle_all,
     settlement,
+    to,
 )
 
 DEFAULT = frozenset({FAILED, HELD, SCHEDULED})
@@ -287,6 +292,41 @@ class TestRetryOfAWindow:
             await settle_all(store, webhook.row, revision, FAILED)
             assert await store.count_retry(job) == 1
             assert [d.row for d in await run_retry(store, job)] == [delivery_row(1)]
+
+    async def test_samples_are_never_part_of_it(self, tmp_path: Path) -> None:
+        """Test deliveries are left out in every state, also one cut short; the counts agree."""
+
+        def change(raw: sqlite3.Connection, values: tuple[int, int | None, int]) -> None:
+            put = "UPDATE deliveries SET state = ?, next_attempt_ms = ?, failures = 1 WHERE id = ?"
+            raw.execute(put, values)
+
+        async with opened(tmp_path) as store:
+            webhook, _ = await add_webhook(store)
+            sample = Append(event(), to(webhook.row, state=FAILED), is_test=True)
+            (cut_short,) = await store.append([sample])
+            ordinary: dict[DeliveryState, int] = {}
+            for state in (FAILED, HELD, DELIVERED, SCHEDULED):
+                due_ms = 1_790_000_300_000 if state is SCHEDULED else None
+                for appended in await store.append([sample, append(webhook.row), sample]):
+                    values = (state, due_ms, appended.first_delivery_row)
+                    await store.write(partial(change, values=values))
+                ordinary[state] = appended.first_delivery_row - 1
+            for state, row in ordinary.items():
+                job = await store.start_retry(webhook.row, 0, {state})
+                assert await store.count_retry(job) == 1
+                shown = await store.read(
+                    partial(
+                        count_window,
+                        webhook_row=webhook.row,
+                        since_ms=0,
+                        until_ms=None,
+                        states={state},
+                    )
+                )
+                assert shown.by_state == {state: 1}
+                assert [each.row for each in await run_retry(store, job)] == [row]
+            again = await store.retry_one(cut_short.first_delivery_row)
+            assert (again.attempts, again.manual) == (0, True)
 
     async def test_asking_twice_doubles_nothing(self, tmp_path: Path) -> None:
         """A second retry finds the first one's deliveries under way and keeps where they go on."""

@@ -1,6 +1,7 @@
 """No id and no generated key is ever made twice, whatever becomes of the database's file."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from prynt_relay.model import ids
@@ -144,7 +145,7 @@ async def test_statistics_count_across_a_start(tmp_path: Path) -> None:
     async with opened(tmp_path, clock) as store:
         now_ms = clock.wall_ms()
         while not (step := await store.read(lambda raw: rollups.scan(raw, now_ms))).is_empty:
-            assert await store.write(lambda raw, step=step: rollups.add(raw, step))
+            assert await store.write(partial(rollups.add, step=step))
         minutes = await store.read(lambda raw: rollups.read(raw, rollups.MINUTE_S, 5, now_ms))
     assert [minute.events for minute in minutes] == [0, 1500, 1500, 1500, 0]
 
@@ -168,7 +169,7 @@ async def test_logs_and_retention_reach_across_a_start(tmp_path: Path) -> None:
             (DeliveryFilter(since_ms=since[1]), 20),
         ):
             page = await store.read(
-                lambda raw, wanted=wanted: list_deliveries(raw, wanted, None, 100)
+                partial(list_deliveries, wanted=wanted, before_row=None, limit=100)
             )
             assert len(page.rows) == count
             assert page.before_row is None

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from prynt_relay.store import bulk, due, migrate, outbox, purge, settle, supplied
+from prynt_relay.store import bulk, due, migrate, outbox, purge, samples, settle, supplied
 from prynt_relay.store.numbers import first_event
 from prynt_relay.store.rows import RowStatement
 
 SCAN_ALLOWED = re.compile(r"SCAN ([0-9]+ CONSTANT ROWS?|CONSTANT ROW|asked|made|chain|buckets)$")
 """What is scanned on purpose: the rows that a statement was given."""
+
+SAMPLES_ONCE = ["LIST SUBQUERY 1", "SCAN events USING COVERING INDEX events_samples"]
+"""The list of samples, made once for a statement from the index of them alone."""
 
 
 @pytest.fixture
@@ -122,7 +125,21 @@ class TestBulkWork:
         steps = plan(connection, bulk.settled_page(state), (1, 0, 9, 9))
         assert steps == [f"SEARCH deliveries USING {index.removeprefix('COVERING ')}"]
         steps = plan(connection, bulk.settled_count(state), (1, state, 0, 9, 0, 9))
-        assert steps == [f"SEARCH deliveries USING {index}"]
+        assert steps == [f"SEARCH deliveries USING {index}", *SAMPLES_ONCE]
+
+    def test_a_retry_counts_what_fails_by_the_due_index(
+        self, connection: sqlite3.Connection
+    ) -> None:
+        """Counting scheduled deliveries reads one webhook's part of the due index."""
+        steps = plan(connection, bulk.SCHEDULED_COUNT)
+        due_index = "INDEX deliveries_due (webhook=? AND next_attempt_ms>?)"
+        assert steps == [f"SEARCH deliveries USING {due_index}", *SAMPLES_ONCE]
+
+    def test_samples_are_told_by_their_index(self, connection: sqlite3.Connection) -> None:
+        """Whether deliveries are samples' is asked of the index of samples alone."""
+        steps = plan(connection, samples.SAMPLES.text(8))
+        index = "COVERING INDEX events_samples (first_delivery=? AND is_test=?)"
+        assert steps[0] == f"SEARCH events USING {index}"
 
     def test_a_retry_walks_the_due_index(self, connection: sqlite3.Connection) -> None:
         """Scheduled deliveries are walked in the due index's order, without sorting."""
