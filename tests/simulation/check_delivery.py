@@ -350,12 +350,11 @@ def check_delivery(
     states = sample if line is None else _accepted(contexts, index, line)
     tracker = Tracker(
         journal, limits, key, states,
-        since_ms=-1 if line is None else line.wall_ms, well=well,
+        # Samples are in no window.
+        since_ms=-math.inf if line is None else line.wall_ms, well=well,
         told=line.answered if plan.small_bounds and line is not None else 0,
         kept_seq=kept_seq,
     )  # fmt: skip
-    if line is None:
-        tracker._received_ms = 1 << 62
     before = contexts[index - 1] if index else Context.first(contexts[0].entry)
     own = journal.by_delivery.get(key, [])
     merged = heapq.merge(

@@ -239,6 +239,10 @@ class HealthRule:
             return
         assert self._clock is not None
         before = before._replace(enabled=before.enabled and self._was_enabled(current))
+        if event.row in journal.samples:
+            if webhook.row not in self._enabling and known(current) != before:
+                journal.wrong("24-hour rule", f"a sample made {known(current)} of {before}")
+            return
         wall_ms = self._clock.wall_ms()
         enabling = self._enabling.get(webhook.row)
         explained = None

@@ -19,7 +19,7 @@ from prynt_relay.errors import ShuttingDownError
 from prynt_relay.model.delivery import DueDelivery
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.schedule.wheel import TimerWheel
-from prynt_relay.store import Store, bulk, purge, settle
+from prynt_relay.store import Store, bulk, due, purge, settle
 from prynt_relay.store.dedup import Supplied
 from prynt_relay.store.transaction import Job
 from prynt_relay.store.writer import Writer
@@ -158,6 +158,17 @@ def _no_dedup() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Supplied, "first_of", return_value=None)
 
 
+def _a_window_takes_samples() -> contextlib.AbstractContextManager[object]:
+    return mock.patch.object(bulk, "samples_among", return_value=set())
+
+
+def _samples_count() -> contextlib.AbstractContextManager[object]:
+    stored_event = due.stored_event
+    return mock.patch.object(
+        due, "stored_event", lambda columns: replace(stored_event(columns), is_test=False)
+    )
+
+
 def _no_time_is_excused() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(relay_module, "excused", return_value={})
 
@@ -272,6 +283,8 @@ MUTATIONS: Final = {
     "a window sends each once": Mutation(
         _a_window_takes_what_it_sent, ("never more attempts", "not before its time")
     ),
+    "a window leaves samples out": Mutation(_a_window_takes_samples, ("never more attempts",)),
+    "samples have no part in the 24-hour rule": Mutation(_samples_count, ("24-hour rule",)),
     "enabling needs the end of the holding": Mutation(
         _what_is_held_is_forgotten_at_a_stop, ("never more attempts",)
     ),

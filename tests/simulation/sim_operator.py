@@ -24,11 +24,13 @@ class Operator:
         self._rng = rng
         self._created = 0
         self._busy: set[int] = set()
+        self._testing: set[int] = set()
         self.asks = 0
 
     def crashed(self) -> None:
         """What was under way never came back."""
         self._busy.clear()
+        self._testing.clear()
 
     def act(self, kind: str) -> None:
         """Begin to do something; it goes on beside everything else."""
@@ -155,9 +157,25 @@ class Operator:
         self._busy.discard(row)
 
     async def _test(self, row: int) -> None:
+        """Send a sample, one at a time to a webhook, and perhaps the same once more by a retry."""
+        simulation = self._simulation
         webhook = self._webhook(row)
-        if webhook is not None:
-            await self._simulation.relay.sampling.test(webhook.id, None)
+        if webhook is None or row in self._testing:
+            return
+        self._testing.add(row)
+        try:
+            number = await simulation.relay.sampling.test(webhook.id, None)
+        finally:
+            self._testing.discard(row)
+        journal = simulation.journal
+        event_row = next(
+            attempt.event_row
+            for attempt in reversed(journal.attempts)
+            if attempt.is_test and attempt.webhook_row == row
+        )
+        journal.delivery_rows[number] = (row, event_row)
+        if self._rng.random() < 0.5:
+            await self._retry(number, (row, event_row))
 
     async def _one(self, row: int) -> None:
         """One of the deliveries that are of interest: the newest of a webhook."""
@@ -169,7 +187,10 @@ class Operator:
         ]
         if not mine:
             return
-        number, key = self._rng.choice(mine)
+        await self._retry(*self._rng.choice(mine))
+
+    async def _retry(self, number: int, key: tuple[int, int]) -> None:
+        simulation, row = self._simulation, key[0]
         ask = self._ask(delivery=key)
         self._note(row, "ask_call", ask)
         try:
