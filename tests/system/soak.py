@@ -3,8 +3,8 @@
 Events come in at a rate, without one at half of what is measured to be the most; one receiver in
 twenty misbehaves; half way the daemon is restarted. Memory, descriptors and the log's size are
 sampled every second, after two minutes to warm up. It passes if the first and the last third of
-each agree within 5 %, the log stays within its bound and every acknowledged event has been received and
-settled. Exits with 1 if not.
+each agree within 5 %, the log stays within its bound and every acknowledged event has been received
+and settled. Exits with 1 if not.
 """
 
 import argparse
