@@ -22,6 +22,7 @@ from prynt_relay.store.history import (
     list_events,
 )
 from tests.integration.stored_history import START_MS, empty_database, fill
+from tests.pace import stretched
 
 EVENTS = 5_000
 RARE = EVENT_TYPES[10]
@@ -335,4 +336,4 @@ def test_every_list_of_a_million_deliveries_answers_in_50_ms(tmp_path: Path) -> 
                 break
     reader.close()
     # One outlier of the machine is no finding: 99 of 100 lists count.
-    assert sorted(slowest.values())[len(slowest) * 99 // 100 - 1] < 0.05, slowest
+    assert sorted(slowest.values())[len(slowest) * 99 // 100 - 1] < stretched(0.05), slowest

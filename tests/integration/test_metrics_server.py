@@ -15,6 +15,7 @@ from prynt_relay.model.states import Outcome
 from prynt_relay.telemetry import server as server_module
 from prynt_relay.telemetry.metrics import Metrics
 from prynt_relay.telemetry.server import MetricsServer
+from tests.pace import stretched
 
 
 @pytest.fixture
@@ -176,4 +177,4 @@ async def test_ten_thousand_webhooks_do_not_hold_the_loop(metrics: Metrics) -> N
     await server.stop()
     gaps.sort()
     # The bar is 20 ms; the machine may be busy with other things, so the worst few may be its.
-    assert gaps[-4] < 0.02, gaps[-10:]
+    assert gaps[-4] < stretched(0.02), gaps[-10:]

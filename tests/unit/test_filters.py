@@ -24,6 +24,7 @@ from prynt_relay.webhooks.filters import (
     compile_filter,
 )
 from tests.clock import FakeClock, turns
+from tests.pace import stretched
 from tests.unit.json_objects import event, objects
 
 DATA = {
@@ -243,6 +244,7 @@ HOSTILE = [
 def test_no_hostile_filter_holds_the_loop(name: str) -> None:
     """Deep, doubling, catastrophic: on the largest events none takes 10 ms of this thread."""
     too_slow = []
+    held_ms = stretched(HELD_MS)
     for expression in HOSTILE:
         compiled = compile_filter(expression)
         spent_ms = []
@@ -253,9 +255,9 @@ def test_no_hostile_filter_holds_the_loop(name: str) -> None:
             del candidate  # giving the memory back is part of it
             spent_ms.append((time.thread_time() - started) * 1000)
             assert isinstance(result, bool | FilterError)
-            if spent_ms[-1] < HELD_MS:
+            if spent_ms[-1] < held_ms:
                 break
-        if min(spent_ms) >= HELD_MS:
+        if min(spent_ms) >= held_ms:
             too_slow.append((round(min(spent_ms), 1), expression[:80]))
     assert not too_slow
 
@@ -274,7 +276,7 @@ def test_no_hostile_expression_takes_long_to_check(expression: str) -> None:
         with contextlib.suppress(InvalidFieldError):
             filters_module.Filter(expression)
         spent_ms.append((time.thread_time() - started) * 1000)
-    assert min(spent_ms) < HELD_MS
+    assert min(spent_ms) < stretched(HELD_MS)
 
 
 def test_the_budget_counts_work_and_not_time() -> None:

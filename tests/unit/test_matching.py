@@ -14,6 +14,7 @@ from prynt_relay.webhooks import filters as filters_module
 from prynt_relay.webhooks.filters import Filters, compile_filter
 from prynt_relay.webhooks.registry import Registry, Unfinished
 from tests.clock import FakeClock, turns
+from tests.pace import stretched
 from tests.unit.test_filters import HOSTILE, LARGE_EVENTS
 
 MOST_HELD_MS = 50
@@ -55,7 +56,7 @@ async def test_a_thousand_hostile_filters_hold_no_turn_for_long(name: str) -> No
         held_ms.append((time.thread_time() - started) * 1000)
         await turns(1)
     gc.enable()
-    assert max(held_ms) < MOST_HELD_MS
+    assert max(held_ms) < stretched(MOST_HELD_MS)
     assert len(held_ms) > 50
     rows = [each.row for each in found]
     assert rows == sorted(set(rows))
