@@ -19,11 +19,11 @@ from prynt_relay.api.problems import (
     internal_error,
 )
 from prynt_relay.errors import RelayError
+from prynt_relay.http_listener import SERVER
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID: Final = "X-Request-Id"
-SERVER: Final = "prynt-relay"
 
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})

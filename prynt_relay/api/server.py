@@ -1,7 +1,6 @@
 """The API's listening socket: bounded requests, errors of HTTP itself as problems, a calm end."""
 
 import asyncio
-import errno
 import logging
 from typing import Any, Final
 
@@ -9,9 +8,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from prynt_relay.api.deps import DEPS
-from prynt_relay.api.middleware import REQUEST_ID, SERVER
+from prynt_relay.api.middleware import REQUEST_ID
 from prynt_relay.api.problems import ProblemError
-from prynt_relay.errors import RelayError
+from prynt_relay.http_listener import Connection, listen
 
 KEEPALIVE_S: Final = 75.0
 """How long a connection may wait for its next request, or its first."""
@@ -30,10 +29,8 @@ LINGER_S: Final = 3.0
 MAX_CONNECTIONS: Final = 1_000
 """Open connections; one more is closed at once."""
 
-_BACKLOG: Final = 128
 
-
-class _Connection(web.RequestHandler):
+class _Connection(Connection):
     """One connection; what aiohttp refuses before any route is asked is a problem document too."""
 
     __slots__ = ("_is_one_too_many",)
@@ -48,31 +45,20 @@ class _Connection(web.RequestHandler):
         if self._is_one_too_many:
             self.force_close()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a malformed request, and close the connection."""
-        if request.writer is not None and request.writer.output_size > 0:
-            raise ConnectionError("the answer had begun; the connection can only be closed")
-        if isinstance(exc, LineTooLong):
+    def refusal(self, status: int, error: BaseException | None) -> web.Response:
+        """Return a problem document."""
+        if isinstance(error, LineTooLong):
             problem = ProblemError(
                 431,
                 "headers_too_large",
                 f"the request line may have {MAX_LINE} bytes and a header {MAX_FIELD}; send less",
             )
         elif status == 500:
-            self.logger.error("a request failed outside of its handler", exc_info=exc)
             problem = ProblemError(500, "internal_error", "something went wrong; the log has more")
         else:
             problem = ProblemError(400, "malformed_request", "this is not a valid HTTP/1.1 request")
         response = problem.response("")
-        response.headers["Server"] = SERVER
         response.headers[REQUEST_ID] = ""
-        response.force_close()
         return response
 
 
@@ -95,12 +81,8 @@ class ApiServer:
             self._app, access_log=None, shutdown_timeout=STOP_S, handle_signals=False
         )
         await runner.setup()
-        handler = runner.server
-        if handler is None:
-            raise RelayError("the API's server has no handler; it was set up half")
-        loop = asyncio.get_running_loop()
         options: dict[str, Any] = {
-            "loop": loop,
+            "loop": asyncio.get_running_loop(),
             "keepalive_timeout": KEEPALIVE_S,
             "max_line_size": MAX_LINE,
             "max_field_size": MAX_FIELD,
@@ -111,18 +93,11 @@ class ApiServer:
             "logger": logging.getLogger("prynt_relay.api"),
         }
 
-        def connect() -> _Connection:
+        def connect(handler: web.Server) -> _Connection:
             full = len(handler.connections) >= MAX_CONNECTIONS
             return _Connection(handler, is_one_too_many=full, **options)
 
-        try:
-            self._server = await loop.create_server(
-                connect, self._host, self._port, backlog=_BACKLOG
-            )
-        except OSError as error:
-            await runner.cleanup()
-            why = _why(error, f"{self._host}:{self._port}")
-            raise RelayError(f"api.listen: {why}") from error
+        self._server = await listen("api.listen", runner, connect, (self._host, self._port))
         self._runner = runner
         host, port, *_ = self._server.sockets[0].getsockname()
         self.address = (host, port)
@@ -136,13 +111,3 @@ class ApiServer:
         if self._server is not None:
             self._server.close()
         await runner.cleanup()
-
-
-def _why(error: OSError, where: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{where} is in use; stop what listens there, or choose another port"
-    if error.errno == errno.EACCES:
-        return f"{where} may not be listened on; ports below 1024 need a privilege"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{where} is not an address of this machine"
-    return f"can't listen on {where}: {error.strerror or error}"

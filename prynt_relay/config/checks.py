@@ -63,7 +63,8 @@ def _clash(one: Listen, other: Listen) -> bool:
 
 def _check_email(config: Config, complain: Complain) -> None:
     email = config.email
-    if email.password and email.tls == "none" and not _is_here(email.host):
+    login = email.username and email.password
+    if login and email.tls == "none" and not _is_here(email.host):
         complain(
             "email.tls",
             'must be "starttls" or "implicit", not "none": the password would cross the network '
@@ -74,17 +75,16 @@ def _check_email(config: Config, complain: Complain) -> None:
 def warn(config: Config, complain: Complain, *, need_secrets: bool = True) -> None:
     """Complain of settings without an effect: half of what e-mails need. They stop nothing.
 
-    Half a login only shows with the secrets, which not every command is given.
+    The key that is named is the one that was given. Half a login only shows with the secrets,
+    which not every command is given.
     """
     email = config.email
     if email.host and not email.recipients:
-        complain("email.recipients", "is empty, so no e-mail is sent although email.host is set")
+        complain("email.host", "no e-mail is sent, since email.recipients is empty")
     if need_secrets and email.username and not email.password:
-        complain(
-            "email.password", "is empty, so nobody logs in to the mail server as email.username"
-        )
+        complain("email.username", "nobody logs in to the mail server: email.password is empty")
     if email.password and not email.username:
-        complain("email.username", "is empty, so email.password is not used: there is no login")
+        complain("email.password", "it is not used: email.username is empty, so there is no login")
 
 
 def _is_here(host: str) -> bool:

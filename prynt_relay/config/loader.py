@@ -94,10 +94,7 @@ def load(
     warnings: list[str] = []
 
     def warned(path: str, why: str) -> None:
-        # The key is missing; what makes that worth a word stands in the same section.
-        section = path.partition(".")[0] + "."
-        near = (origin for key, origin in origins.items() if key.startswith(section))
-        warnings.append(f"{origins.get(path) or next(near, 'defaults')}: {path}: {why}")
+        warnings.append(f"{origins[path]}: {path}: {why}")
 
     checks.warn(config, warned, need_secrets=need_secrets)
     return Loaded(config, origins, file, tuple(warnings))

@@ -59,7 +59,7 @@ def log_warnings(config: Config) -> None:
     """Log which settings have no effect."""
 
     def warned(path: str, why: str) -> None:
-        _log.warning(f"{path} {why}", action="config_warning", key=path)
+        _log.warning(f"{path}: {why}", action="config_warning", key=path)
 
     checks.warn(config, warned)
 

@@ -149,12 +149,12 @@ class Attempts:
     def _give_back(self, turn: Turn, result: AttemptResult) -> None:
         """Charge the attempt's time to its webhook and free the slot."""
         success = result.outcome is Outcome.SUCCESS
-        if not result.truncated or result.slot_s - result.duration_ms / 1000 < DRIP_S:
+        if not result.cut_off or result.slot_s - result.duration_ms / 1000 < DRIP_S:
             self._free(turn, success=success, slot_s=result.slot_s)
             return
 
         def later() -> None:
-            self._free(turn, success=success, slot_s=DRIP_CHARGE_S)
+            self._free(turn, success=success, slot_s=max(result.slot_s, DRIP_CHARGE_S))
             self._on_freed()
 
         # Hundreds of endpoints that answer and then drip would cost a new connection with every
@@ -183,9 +183,8 @@ class Attempts:
         where they are samples that a person sends again.
         """
         now_ms = self._clock.schedule_ms()
-        health = None
-        if not carried[0][1].is_test or not all(event.is_test for _, event in carried):
-            health = self._judge(turn, webhook.row, result, now_ms)
+        counts = any(not event.is_test for _, event in carried)
+        health = self._judge(turn, webhook.row, result, now_ms) if counts else None
         current = self._webhooks.by_row(webhook.row)
         for delivery, event in carried:
             settlement = self.consequences.settlement(

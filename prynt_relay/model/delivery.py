@@ -37,7 +37,8 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     `duration_ms` runs to the response's headers (or the failure); `slot_s` to the moment when the
     connection was given up. `signature` is opaque outside the transport: what it needs to show
     the request's signature headers again. `response_headers` are `Name: value` lines joined by
-    CRLF. `error` is for people and names neither the URL nor a secret.
+    CRLF. `error` is for people and names neither the URL nor a secret. `truncated` says that not
+    all of what came was kept, `cut_off` that the body hadn't ended when it was given up.
     """
 
     outcome: Outcome
@@ -50,6 +51,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     response_headers: bytes | None = None
     response_body: bytes | None = None
     truncated: bool = False
+    cut_off: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prynt_relay.model import ids
 from prynt_relay.model.event import Append, Appended, NewEvent, StoredEvent
-from prynt_relay.store.dedup import RESERVE_AHEAD, Dedup, Supplied, id_row, key_row
+from prynt_relay.store.dedup import Dedup, Supplied, ruled_out
 from prynt_relay.store.fanout import DELIVERIES, add_deliveries, pack_targets
 from prynt_relay.store.numbers import Numbers
 from prynt_relay.store.rows import insert
@@ -180,7 +180,7 @@ class Appender:
             self._collect(connection, rows, job, (item,))
             appended = job.appended[-1]
             supplied.add(item.event, (appended.event_id, self._numbers.event))
-            rows.note_supplied(self._numbers.event, item.event, supplied)
+            rows.note_supplied(self._numbers.event, item.event, supplied, job.received_at_ms)
 
     def _collect(
         self,
@@ -252,21 +252,19 @@ class _Rows:
         self._ids: list[tuple[int, int]] = []
         self._reserved: list[int] = []
 
-    def note_supplied(self, row: int, event: NewEvent, supplied: Supplied) -> None:
+    def note_supplied(
+        self, row: int, event: NewEvent, supplied: Supplied, received_at_ms: int
+    ) -> None:
         """Collect what the event in `row` came with, and the numbers that this rules out."""
         key, event_id = event.idempotency_key, event.event_id
         if key is not None:
             self._keys.append((supplied.keys[key], row))
-            self._reserve(row, key_row(key))
         if event_id is not None:
             self._ids.append((supplied.ids[event_id], row))
-            self._reserve(row, id_row(event_id))
-
-    def _reserve(self, row: int, computed: int | None) -> None:
-        if computed is not None and row < computed <= row + RESERVE_AHEAD:
-            self._reserved.append(computed)
+        for number in ruled_out(event, row, received_at_ms):
+            self._reserved.append(number)
             # It may be this very transaction that would give the number out.
-            self.skipped = {*self.skipped, computed}
+            self.skipped = {*self.skipped, number}
 
     def write(self, connection: sqlite3.Connection, dedup: Dedup) -> None:
         """Write everything."""

@@ -6,14 +6,20 @@ from typing import Final
 
 from prynt_relay.model import ids
 from prynt_relay.model.event import Append, NewEvent
-from prynt_relay.store.numbers import Numbers, first_event
+from prynt_relay.store.numbers import Numbers, first_event, numbers_at
 from prynt_relay.store.rows import RowStatement
 from prynt_relay.store.supplied import SuppliedTexts
 
-RESERVE_AHEAD: Final = 1 << 36
-"""How far ahead of the counter a supplied id or key is kept from being made: what the clock moves
-it by in 48 days, however often the relay starts. Beyond, receivers have forgotten the key, and the
-id's second would have to be guessed as well."""
+RESERVE_AHEAD: Final = 1 << 32
+"""How many numbers a supplied id or key is kept from, ahead of the counter and of where a start
+would go on from now: a week at 5,000 events a second, three days of the clock."""
+
+RESERVE_S: Final = 3 * 86_400
+"""How many seconds ahead an id's own second may lie to be kept from being made. By then receivers
+have forgotten the key, and an id's second would have to be guessed as well as its number."""
+
+PASSED_AT_ONCE: Final = 500
+"""Most reserved numbers deleted with one transaction's events; a start may have passed many."""
 
 First = tuple[str, int]
 """The id and the row of the event that a key or an id came with first."""
@@ -131,7 +137,11 @@ class Dedup:
         if not self._any_reserved:
             return _NOBODY
         first = self._numbers.event + 1
-        connection.execute("DELETE FROM reserved_rows WHERE row < ?", (first,))
+        connection.execute(
+            "DELETE FROM reserved_rows WHERE row IN"
+            " (SELECT row FROM reserved_rows WHERE row < ? ORDER BY row LIMIT ?)",
+            (first, PASSED_AT_ONCE),
+        )
         skipped: set[int] = set()
         while True:
             found = {
@@ -172,6 +182,25 @@ def _read(
                 event_id or ids.event_id(row, received_at_ms),
                 key or ids.idempotency_key(row),
             )
+
+
+def ruled_out(event: NewEvent, row: int, received_at_ms: int) -> Iterator[int]:
+    """The numbers that no later event may get, since `event` in `row` came with what they make."""
+    key, event_id = event.idempotency_key, event.event_id
+    number = None if key is None else key_row(key)
+    if number is not None and _is_soon(number, row, received_at_ms):
+        yield number
+    decoded = None if event_id is None else ids.event_row(event_id)
+    if decoded is not None:
+        number, second = decoded
+        ahead_s = second - received_at_ms // 1000
+        if 0 <= ahead_s <= RESERVE_S and _is_soon(number, row, received_at_ms):
+            yield number
+
+
+def _is_soon(number: int, last: int, now_ms: int) -> bool:
+    starts = (last, numbers_at(now_ms)[0])
+    return any(start < number <= start + RESERVE_AHEAD for start in starts)
 
 
 def key_row(key: str) -> int | None:

@@ -14,8 +14,8 @@ from prynt_relay.model import ids
 
 EVENTS_PER_S: Final = 1 << 14
 DELIVERIES_PER_S: Final = 1 << 17
-"""How far the clock moves the numbers. A run that gives out fewer, on average since it began, stays
-behind the clock, and whatever starts later begins beyond everything that it gave out."""
+"""How far the clock moves the numbers. A run that begins at the clock and gives out fewer, on
+average since then, stays behind it, and what starts later begins beyond all that it gave out."""
 
 DELIVERY_BITS: Final = 47
 """What the clock may use of a delivery's 63 bits: SQLite stores numbers up to here in six bytes,

@@ -118,8 +118,8 @@ class Writer:
             self._room.append(waiter)
             await waiter
 
-    def _take(self) -> list[Job]:
-        """The next batch: what may share a transaction, in order, within the bounds."""
+    def _take(self) -> tuple[list[Job], int]:
+        """The next batch and its bytes: what may share a transaction, in order, within bounds."""
         batch: list[Job] = []
         rows = size = 0
         large = bool(self._fanouts)
@@ -145,14 +145,14 @@ class Writer:
                 break
         self._rows -= rows
         self._bytes -= size
-        return batch
+        return batch, size
 
     # --- the task ---
 
     async def _run(self) -> None:
         while True:
             if self._queue or self._fanouts:
-                batch = self._take()
+                batch, size = self._take()
             elif self._close_asked.is_set():
                 return
             elif self.available:
@@ -160,8 +160,8 @@ class Writer:
                 await self._work.wait()
                 continue
             else:
-                batch = [_probe()]
-            await self._commit(batch)
+                batch, size = [_probe()], 0
+            await self._commit(batch, size)
             self._wake_waiters()
             if self.fatal.done():
                 return
@@ -180,7 +180,7 @@ class Writer:
         """Wait before the next try, unless the store is to close."""
         await sleep_unless(self._clock, self._close_asked, RETRY_S)
 
-    async def _commit(self, batch: list[Job]) -> None:
+    async def _commit(self, batch: list[Job], size: int) -> None:
         started = self._clock.monotonic()
         try:
             rows, finished = await self._hop(lambda raw: self._transaction.run(raw, batch))
@@ -188,7 +188,7 @@ class Writer:
             self._failed(batch, error)
             return
         lasted_s = self._clock.monotonic() - started
-        self._bound.committed(rows, sum(job.bytes for job in batch), lasted_s)
+        self._bound.committed(rows, size, lasted_s)
         self._observer.committed(lasted_s, rows)
         self._set_available(True)
         for job in batch:

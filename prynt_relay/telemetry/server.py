@@ -1,8 +1,8 @@
 """The `/metrics` endpoint, on a port of its own."""
 
 import asyncio
-import errno
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -13,37 +13,24 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
-from prynt_relay.errors import RelayError
+from prynt_relay.http_listener import SERVER, Connection, listen
 from prynt_relay.telemetry.metrics import GaugeName, GaugeReader, Metrics, SnapshotCollector
 
 GAUGE_TIMEOUT_S: Final = 5.0
 """A gauge that can't be read in this time is left out; Prometheus itself gives up after 10 s."""
 
-_SERVER: Final = "prynt-relay"
-"""Not which Python and which library: that helps nobody but an attacker."""
-
 _log = structlog.get_logger(__name__)
 
 
-class _Connection(web.RequestHandler):
-    """One connection; what no handler answers is answered in a line of plain text, too."""
+class _Connection(Connection):
+    """One connection of a scraper's, or of someone who tries what there is."""
 
     __slots__ = ()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a malformed request or a scrape that failed, and close the connection."""
-        super().handle_error(request, status, exc, message)  # logs it, or raises
+    def refusal(self, status: int, error: BaseException | None) -> web.Response:
+        """Return a line of plain text."""
         why = "the log has more" if status >= 500 else "this is not a valid HTTP/1.1 request"
-        response = web.Response(status=status, text=f"{status}: {why}\n")
-        response.headers[hdrs.SERVER] = _SERVER
-        response.force_close()
-        return response
+        return web.Response(status=status, text=f"{status}: {why}\n")
 
 
 class MetricsServer:
@@ -74,22 +61,17 @@ class MetricsServer:
         app.router.add_get("/", _pointer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        manager = runner.server
-        if manager is None:
-            raise RelayError("the metrics' server has no handler; it was set up half")
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"loop": loop, "access_log": None}
-        try:
-            self._server = await loop.create_server(
-                lambda: _Connection(manager, **options), self._host, self._port
-            )
-        except OSError as error:
-            await runner.cleanup()
-            hint = " (another program listens there)" if error.errno == errno.EADDRINUSE else ""
-            raise RelayError(
-                f"metrics.listen: can't listen on {self._host} port {self._port}: "
-                f"{error.strerror}{hint}"
-            ) from error
+        options: dict[str, Any] = {
+            "loop": asyncio.get_running_loop(),
+            "access_log": None,
+            "logger": logging.getLogger("prynt_relay.telemetry"),
+        }
+        self._server = await listen(
+            "metrics.listen",
+            runner,
+            lambda handler: _Connection(handler, **options),
+            (self._host, self._port),
+        )
         self._runner = runner
         # A thread of its own: the loop's default pool may be busy with slower things.
         self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
@@ -141,7 +123,7 @@ async def _in_a_line(
 
 
 async def _say_who(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers[hdrs.SERVER] = _SERVER
+    response.headers[hdrs.SERVER] = SERVER
 
 
 async def _pointer(_request: web.Request) -> web.Response:

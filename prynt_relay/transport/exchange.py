@@ -104,8 +104,8 @@ class Exchange:
             lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join(lines), False
 
-    def body_at_hand(self, keep: int) -> tuple[bytes, bool] | None:
-        """Return the body and whether it was cut to `keep`, if all of it has come and gone out.
+    def body_at_hand(self, keep: int) -> tuple[bytes, bool, bool] | None:
+        """Return what `read_body` does, if all of the body has come and the request gone out.
 
         None if there is more to wait for.
         """
@@ -113,10 +113,12 @@ class Exchange:
         assert payload is not None and protocol is not None  # noqa: S101, PT018 - after respond
         if not payload.is_eof() or not protocol.is_sent():
             return None
-        return payload.read_nowait(keep), payload.total_bytes > keep
+        return payload.read_nowait(keep), payload.total_bytes > keep, True
 
-    async def read_body(self, keep: int, *, until: float, send_until: float) -> tuple[bytes, bool]:
-        """Return up to `keep` bytes of the body and whether there was, or may be, more.
+    async def read_body(
+        self, keep: int, *, until: float, send_until: float
+    ) -> tuple[bytes, bool, bool]:
+        """Return up to `keep` bytes of the body, whether there was more, and whether it ended.
 
         Waits for the body up to `until`, and for the request to have gone out as a whole up to
         `send_until` (a receiver may answer before it has read everything), both in loop time.
@@ -141,7 +143,8 @@ class Exchange:
         except (TimeoutError, aiohttp.ClientError, OSError):
             # The response counts by its status; its body is for the log only.
             pass
-        return bytes(kept), size > keep or not payload.at_eof()
+        ended = payload.at_eof()
+        return bytes(kept), size > keep or not ended, ended
 
     def end(self) -> None:
         """Give the connection back if it can serve again, else drop it. May be called twice."""

@@ -36,6 +36,7 @@ class HostsFile:
         self._path = path
         self._signature: _Signature | None = None
         self._names: _Names = {}
+        self._reading = asyncio.Lock()
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Return the addresses that the file gives `host`, in its order; none: it isn't there.
@@ -43,11 +44,17 @@ class HostsFile:
         A file that can't be read names nobody, as for getaddrinfo.
         """
         try:
-            if self._signature != _signature(os.stat(self._path)):  # noqa: PTH116 - µs
-                self._signature, self._names = await asyncio.to_thread(_read, self._path)
+            if self._has_changed():
+                # Hundreds of names may be looked up at once: one of them reads for all.
+                async with self._reading:
+                    if self._has_changed():
+                        self._signature, self._names = await asyncio.to_thread(_read, self._path)
         except OSError:
             self._signature, self._names = None, {}
         return self._names.get(host.encode(errors="replace").lower(), ())
+
+    def _has_changed(self) -> bool:
+        return self._signature != _signature(os.stat(self._path))  # noqa: PTH116 - µs
 
 
 def parse(text: bytes) -> dict[bytes, tuple[str, ...]]:

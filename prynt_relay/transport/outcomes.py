@@ -155,9 +155,11 @@ _CLOSED_EARLY: Final = "{host} closed the connection before it answered"
 
 
 def _handshake_broken(error: BaseException, host: str) -> Verdict:
+    # A TLS error is what one side objects to. Who just closes or resets has said nothing of TLS:
+    # contract, section 4, has that among the connection errors, wherever it happens.
     numbers = {number for cause in _causes(error) for number in _error_numbers(cause)}
     how = "reset" if numbers & _CLOSED else "closed"
-    return Outcome.TLS_ERROR, f"{host} {how} the connection during the TLS handshake"
+    return Outcome.CONNECTION_ERROR, f"{host} {how} the connection during the TLS handshake"
 
 
 def _broken(text: str) -> Callable[[BaseException, str], Verdict]:

@@ -175,7 +175,7 @@ class Sender:
                 # A receiver may answer before it has read all: what it accepted it shall get.
                 send_until=attempt.deadline if success else now,
             )
-        body, body_cut = at_hand
+        body, body_cut, ended = at_hand
         headers, headers_cut = exchange.headers()
         return AttemptResult(
             Outcome.SUCCESS if success else Outcome.HTTP_ERROR,
@@ -188,6 +188,7 @@ class Sender:
             headers,
             body,
             body_cut or headers_cut,
+            cut_off=not ended,
         )
 
     def _failed(self, attempt: "_Attempt", verdict: outcomes.Verdict) -> AttemptResult:

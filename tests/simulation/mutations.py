@@ -51,7 +51,7 @@ class _Uncommitted:
 
 
 def _answers_before_the_commit() -> contextlib.AbstractContextManager[object]:
-    async def commit(self: Writer, batch: list[Job]) -> None:
+    async def commit(self: Writer, batch: list[Job], size: int) -> None:
         rows, finished = await self._hop(
             lambda raw: self._transaction.run(cast(sqlite3.Connection, _Uncommitted(raw)), batch)
         )

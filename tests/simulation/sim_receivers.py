@@ -208,7 +208,7 @@ class SimSender:
         status = {Outcome.SUCCESS: 200, Outcome.HTTP_ERROR: 503}.get(outcome)
         return AttemptResult(
             outcome, started_ms, attempt.duration_ms, attempt.slot_s, signature, status,
-            truncated=bool(drip_s),
+            truncated=bool(drip_s), cut_off=bool(drip_s),
         )  # fmt: skip
 
     async def send_sample(

@@ -72,7 +72,8 @@ def test_check_config_warns_of_what_has_no_effect(run: Run, tmp_path: Path) -> N
     (tmp_path / "email_password").write_text("sesame")
     done = run("check-config", CREDENTIALS_DIRECTORY=str(tmp_path))
     assert done.returncode == 0
-    assert done.stderr.startswith(f"warning: {tmp_path}/email_password: email.username: is empty")
+    origin = tmp_path / "email_password"
+    assert done.stderr.startswith(f"warning: {origin}: email.password: it is not used")
     assert done.stderr.count("\n") == 1
     assert tomllib.loads(done.stdout)["email"]["password"] == "***"
 

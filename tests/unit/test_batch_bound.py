@@ -1,45 +1,59 @@
+import random
+
+import pytest
+
 from prynt_relay.store import batch_bound
-from prynt_relay.store.batch_bound import BatchBound
-
-SLOW, QUICK = 2 * batch_bound.SLOW_S, batch_bound.SLOW_S / 2
+from prynt_relay.store.batch_bound import LEAST_SHARE, MOST_BYTES, MOST_ROWS, SLOW_S, BatchBound
 
 
-def test_full_batches_that_are_quick_leave_it_at_the_most() -> None:
-    """A disk that keeps up is given as much as ever."""
+def work(bound: BatchBound, sync_s: float, full_s: float, commits: int = 300) -> None:
+    """Commit batches of all sizes on a disk that takes `sync_s`, and `full_s` more for a full one.
+
+    Now and then a sync takes much longer, as on real disks.
+    """
+    chance = random.Random(5)
+    for _ in range(commits):
+        share = chance.random()
+        rows, size = (share, share / 2) if chance.random() < 0.5 else (share / 2, share)
+        rows, size = min(rows * MOST_ROWS, bound.rows), min(size * MOST_BYTES, bound.size)
+        taken = max(rows / MOST_ROWS, size / MOST_BYTES)
+        hiccup_s = 0.2 if chance.random() < 0.01 else 0.0
+        bound.committed(round(rows), round(size), sync_s + taken * full_s + hiccup_s)
+
+
+@pytest.mark.parametrize("sync_s", [0.0002, 0.05, 0.2])
+def test_a_slow_sync_makes_no_batch_smaller(sync_s: float) -> None:
+    """Where the sync is what takes long, smaller batches would only be more of them."""
     bound = BatchBound()
-    for _ in range(100):
-        bound.committed(bound.rows, 0, QUICK)
-    assert (bound.rows, bound.size) == (batch_bound.MOST_ROWS, batch_bound.MOST_BYTES)
+    work(bound, sync_s, SLOW_S / 4)
+    assert bound.rows > MOST_ROWS * 0.8
+    assert bound.size > MOST_BYTES * 0.8
 
 
-def test_slow_commits_make_it_smaller_down_to_the_least() -> None:
-    """Whether rows or bytes filled the batch, both bounds shrink, and end at a share."""
-    for rows, size in ((batch_bound.MOST_ROWS, 0), (1, batch_bound.MOST_BYTES)):
-        bound = BatchBound()
-        bound.committed(rows, size, SLOW)
-        assert batch_bound.MOST_ROWS / 2 < bound.rows < batch_bound.MOST_ROWS
-        assert batch_bound.MOST_BYTES / 2 < bound.size < batch_bound.MOST_BYTES
-        for _ in range(100):
-            bound.committed(rows, size, SLOW)
-        assert bound.rows == batch_bound.MOST_ROWS * batch_bound.LEAST_SHARE
-        assert bound.size == batch_bound.MOST_BYTES * batch_bound.LEAST_SHARE
+@pytest.mark.parametrize("sync_s", [0.0002, 0.05])
+@pytest.mark.parametrize("times", [2, 10])
+def test_a_disk_that_is_slow_at_size_gets_smaller_batches(sync_s: float, times: int) -> None:
+    """So small that what they add is within the bar, and not below the least share."""
+    bound = BatchBound()
+    work(bound, sync_s, times * SLOW_S)
+    wanted = max(1 / times, LEAST_SHARE)
+    assert wanted * 0.6 < bound.rows / MOST_ROWS < wanted * 1.6
+    assert bound.size / MOST_BYTES == pytest.approx(bound.rows / MOST_ROWS, rel=0.01)
 
 
 def test_it_grows_back_once_the_disk_is_quick_again() -> None:
-    """One slow moment doesn't make batches small for good."""
+    """One slow minute doesn't make batches small for good."""
     bound = BatchBound()
-    bound.committed(bound.rows, 0, SLOW)
-    for _ in range(30):
-        bound.committed(bound.rows, 0, QUICK)
-    assert bound.rows == batch_bound.MOST_ROWS
+    work(bound, 0.001, 5 * SLOW_S)
+    assert bound.rows < MOST_ROWS / 2
+    work(bound, 0.001, SLOW_S / 4)
+    assert bound.rows == MOST_ROWS
 
 
-def test_small_batches_tell_nothing() -> None:
-    """A lone event's slow sync says nothing of the next rush, nor does a quick one."""
+def test_batches_that_are_alike_tell_nothing() -> None:
+    """Of full batches alone nobody can say whether smaller ones would be quicker."""
     bound = BatchBound()
-    bound.committed(1, 1000, SLOW)
-    assert bound.rows == batch_bound.MOST_ROWS
-    bound.committed(bound.rows, 0, SLOW)
-    shrunk = bound.rows
-    bound.committed(1, 1000, QUICK)
-    assert bound.rows == shrunk
+    for _ in range(100):
+        bound.committed(1, 100, 0.3)
+    assert (bound.rows, bound.size) == (MOST_ROWS, MOST_BYTES)
+    assert batch_bound.SLOW_S < 0.1

@@ -451,9 +451,9 @@ def test_a_password_in_clear_stays_on_this_machine(host: str) -> None:
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ('host = "m.example"\nrecipients = []', "email.recipients: is empty, so no e-mail is sent"),
-        ('username = "u"', "email.password: is empty, so nobody logs in"),
-        ('password = "sesame"', "email.username: is empty, so email.password is not used"),
+        ('host = "m.example"\nrecipients = []', "email.host: no e-mail is sent, since email.recip"),
+        ('username = "u"', "email.username: nobody logs in to the mail server"),
+        ('password = "sesame"', "email.password: it is not used: email.username is empty"),
     ],
 )
 def test_half_of_what_mails_need_is_a_warning(

@@ -23,7 +23,7 @@ class Dripping(Sender):
     async def send(self, *args: Any, **kwargs: Any) -> AttemptResult:
         result = await super().send(*args, **kwargs)
         await self.clock.sleep(BODY_S)
-        return replace(result, slot_s=result.slot_s + BODY_S, truncated=self.cut)
+        return replace(result, slot_s=result.slot_s + BODY_S, truncated=self.cut, cut_off=self.cut)
 
 
 @pytest.mark.parametrize(

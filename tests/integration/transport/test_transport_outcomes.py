@@ -171,14 +171,14 @@ async def _resets_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWr
         _resets_at_once,
     ],
 )
-async def test_closing_in_the_middle_of_the_handshake_is_a_tls_error(
+async def test_closing_in_the_middle_of_the_handshake_is_a_connection_error(
     behaviour: bad.Behaviour,
 ) -> None:
-    """A connection that was made and ended before TLS was up is a TLS failure, told as one."""
+    """A server that closes or resets before TLS is up is said to have done so just then."""
     async with Misbehaving(behaviour, tls=False) as server:
         result = await attempt(server.url.replace("http:", "https:"))
         assert server.connections == 1
-    assert result.outcome is Outcome.TLS_ERROR
+    assert result.outcome is Outcome.CONNECTION_ERROR
     says(result.error, f"{HOST} ", " the connection during the TLS handshake")
 
 

@@ -195,26 +195,32 @@ async def test_a_2xx_whose_body_does_not_end_is_a_success_soon(behaviour: bad.Be
         await asyncio.wait_for(server.ended.wait(), 2)
     assert result.outcome is Outcome.SUCCESS
     assert result.truncated
+    assert result.cut_off
     assert result.response_body is not None
     assert set(result.response_body) == {ord("x")}
     assert len(result.response_body) <= 1024
     assert result.slot_s < result.duration_ms / 1000 + SUCCESS_BODY_GRACE_S + 0.4
 
 
-async def test_a_body_one_long_round_trip_behind_its_headers_is_kept() -> None:
-    """What a receiver on the other side of the world says is in the log, and nothing is cut."""
+@pytest.mark.parametrize("length", [4, 2000])
+async def test_a_body_one_long_round_trip_behind_its_headers_is_kept(length: int) -> None:
+    """What a receiver on the other side of the world says is in the log, and isn't cut off.
+
+    Also where it is longer than what is kept of it: it came to its end, so it is no drip.
+    """
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await bad.read_request(reader)
-        writer.write(head("HTTP/1.1 202 Accepted\nContent-Length: 4"))
+        writer.write(head(f"HTTP/1.1 202 Accepted\nContent-Length: {length}"))
         await asyncio.sleep(0.15)  # the misbehaviour itself: slowness
-        writer.write(b"late")
+        writer.write(b"x" * length)
         await bad.until_closed(reader)
 
     async with Misbehaving(behave) as server:
         result = await attempt(server.url)
     assert result.outcome is Outcome.SUCCESS
-    assert (result.response_body, result.truncated) == (b"late", False)
+    assert result.response_body == b"x" * min(length, 1024)
+    assert (result.truncated, result.cut_off) == (length > 1024, False)
     assert result.slot_s >= result.duration_ms / 1000 + 0.1
 
 
