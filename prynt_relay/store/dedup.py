@@ -15,8 +15,8 @@ RESERVE_AHEAD: Final = 1 << 32
 would go on from now: a week at 5,000 events a second, three days of the clock."""
 
 RESERVE_S: Final = 3 * 86_400
-"""How many seconds ahead an id's own second may lie to be kept from being made. By then receivers
-have forgotten the key, and an id's second would have to be guessed as well as its number."""
+"""How far from now an id's own second may lie for it to be kept from being made: beyond, it would
+have to be guessed as well as the number. Back too, since clocks are set back."""
 
 PASSED_AT_ONCE: Final = 500
 """Most reserved numbers deleted with one transaction's events; a start may have passed many."""
@@ -193,8 +193,8 @@ def ruled_out(event: NewEvent, row: int, received_at_ms: int) -> Iterator[int]:
     decoded = None if event_id is None else ids.event_row(event_id)
     if decoded is not None:
         number, second = decoded
-        ahead_s = second - received_at_ms // 1000
-        if 0 <= ahead_s <= RESERVE_S and _is_soon(number, row, received_at_ms):
+        away_s = abs(second - received_at_ms // 1000)
+        if away_s <= RESERVE_S and _is_soon(number, row, received_at_ms):
             yield number
 
 

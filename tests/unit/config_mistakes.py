@@ -288,6 +288,7 @@ recipients = ["ü@b.c"]
 [email]
 host = "m.example"
 tls = "none"
+username = "u"
 password = "p"
 => email.tls: must be "starttls" or "implicit", not "none": the password would cross
 

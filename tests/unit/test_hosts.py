@@ -1,5 +1,6 @@
 """/etc/hosts is read line by line, as getaddrinfo does."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,18 @@ async def test_a_file_that_stays_the_same_is_read_once(
     for _ in range(3):
         assert await read.addresses("A.test") == ("10.0.0.1",)
     assert len(times) == 1
+
+
+async def test_many_names_at_once_read_a_changed_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file takes a second to read: that is for all who ask meanwhile."""
+    file = tmp_path / "hosts"
+    file.write_bytes(b"10.0.0.1 a.test\n10.0.0.2 b.test\n")
+    reads: list[Path] = []
+    read = hosts._read
+    monkeypatch.setattr(hosts, "_read", lambda path: (reads.append(path), read(path))[1])
+    known = HostsFile(file)
+    found = await asyncio.gather(*map(known.addresses, ("a.test", "b.test", "c.test")))
+    assert found == [("10.0.0.1",), ("10.0.0.2",), ()]
+    assert len(reads) == 1

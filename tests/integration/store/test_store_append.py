@@ -8,6 +8,8 @@ from prynt_relay.model.event import Append, Appended
 from prynt_relay.model.states import Format
 from prynt_relay.store import Store, fanout
 from prynt_relay.store.connection import InlineConnection
+from prynt_relay.store.dedup import RESERVE_AHEAD
+from prynt_relay.store.numbers import numbers_at
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
     DELIVERED,
@@ -213,14 +215,15 @@ class TestRepeats:
     async def test_a_computed_id_never_equals_a_supplied_one(self, tmp_path: Path) -> None:
         """A number whose id or key a publisher already used is skipped, also in the same batch."""
         clock = FakeClock()
+        now_ms = clock.wall_ms()
         async with opened(tmp_path, clock) as store:
             taken = [
-                append(1, event_id=ids.event_id(event_row(3), clock.wall_ms())),
+                append(1, event_id=ids.event_id(event_row(3), now_ms)),
                 append(1, idempotency_key=ids.idempotency_key(event_row(4))),
             ]
             same_batch = await store.append([*taken, append(1)])
             later = await store.append(
-                [append(1), append(1, event_id=ids.event_id(event_row(8), 0)), append(1)]
+                [append(1), append(1, event_id=ids.event_id(event_row(8), now_ms)), append(1)]
             )
         async with opened(tmp_path, clock) as store:
             after = await store.append([append(1), append(1)])
@@ -230,6 +233,43 @@ class TestRepeats:
         ]
         assert len({item.event_id for item in answers}) == 8
         assert len({item.stored.idempotency_key for item in answers if item.stored}) == 8
+
+    async def test_only_what_could_be_made_soon_is_kept_free(self, tmp_path: Path) -> None:
+        """Far numbers and far seconds cost nothing; near ones count from the clock as well.
+
+        A start goes on from the clock, which may be far ahead of a quiet relay's numbers.
+        """
+        clock = FakeClock()
+        async with opened(tmp_path, clock) as store:
+            await clock.advance(100 * 86_400)
+            now_ms = clock.wall_ms()
+            (soon, _), day_s = numbers_at(now_ms), 86_400
+            supplied = [
+                append(1, idempotency_key=ids.idempotency_key(soon + 7)),
+                append(1, idempotency_key=ids.idempotency_key(soon + RESERVE_AHEAD + 7)),
+                append(1, event_id=ids.event_id(soon + 8, now_ms + 1000 * day_s)),
+                append(1, event_id=ids.event_id(soon + 9, now_ms + 10 * 1000 * day_s)),
+                append(1, event_id=ids.event_id(soon - 9, now_ms)),
+            ]
+            await store.append(supplied)
+        assert rows(tmp_path, "SELECT row FROM reserved_rows") == [(soon + 7,), (soon + 8,)]
+
+    async def test_numbers_that_were_passed_are_given_up_in_portions(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many reserved numbers a start went past, no append deletes more than a few."""
+        monkeypatch.setattr("prynt_relay.store.dedup.PASSED_AT_ONCE", 3)
+        clock = FakeClock()
+        async with opened(tmp_path, clock) as store:
+            keys = [ids.idempotency_key(event_row(nth)) for nth in range(20, 28)]
+            await store.append([append(1, idempotency_key=key) for key in keys])
+        await clock.advance(86_400)
+        left = []
+        async with opened(tmp_path, clock) as store:
+            for _ in range(4):
+                await store.append([append(1)])
+                left += rows(tmp_path, "SELECT count(*) FROM reserved_rows")
+        assert left == [(5,), (2,), (0,), (0,)]
 
 
 class TestLargeFanouts:
