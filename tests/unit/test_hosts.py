@@ -80,7 +80,12 @@ async def test_many_names_at_once_read_a_changed_file_once(
     file.write_bytes(b"10.0.0.1 a.test\n10.0.0.2 b.test\n")
     reads: list[Path] = []
     read = hosts._read
-    monkeypatch.setattr(hosts, "_read", lambda path: (reads.append(path), read(path))[1])
+
+    def noted(path: Path) -> object:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(hosts, "_read", noted)
     known = HostsFile(file)
     found = await asyncio.gather(*map(known.addresses, ("a.test", "b.test", "c.test")))
     assert found == [("10.0.0.1",), ("10.0.0.2",), ()]
