@@ -65,12 +65,12 @@ async def test_settings_without_an_effect_are_warned_of(tmp_path: Path) -> None:
     config = local_config(tmp_path, email=half)
     with structlog.testing.capture_logs() as lines:
         async with running(config) as relay:
-            assert _warned_of(lines) == ["email.recipients", "email.username"]
+            assert _warned_of(lines) == ["email.host", "email.password"]
             relay.reload(replace(config, email=whole))
             relay.reload(replace(config, email=whole))
             assert len(_warned_of(lines)) == 2
             relay.reload(replace(config, email=half))
-            assert _warned_of(lines)[2:] == ["email.recipients", "email.username"]
+            assert _warned_of(lines)[2:] == ["email.host", "email.password"]
     assert "sesame" not in repr(lines)
 
 
