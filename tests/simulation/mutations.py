@@ -240,7 +240,9 @@ def _early_wheel() -> contextlib.AbstractContextManager[object]:
 
 
 MUTATIONS: Final = {
-    "answer after the commit": Mutation(_answers_before_the_commit, ("nothing lost", "same bytes")),
+    "answer after the commit": Mutation(
+        _answers_before_the_commit, ("nothing lost", "same bytes", "the log")
+    ),
     "settle, then go on": Mutation(
         _settled_before_the_commit,
         ("24-hour rule", "one at a time", "never more attempts", "not late", "the log"),
