@@ -3,29 +3,20 @@
 One index over random keys costs a page write for nearly every key once it outgrows the cache
 (batches of 200 fell to a quarter of their speed at two million). So hashes go into buckets of a
 few thousand: only the newest bucket, some twenty pages, is ever written to. Which of the older
-buckets may hold a hash is asked of a bit-sliced Bloom filter in memory: four lookups answer for
-64 buckets at once, with about one wrong guess per 4,000 buckets. A group of 64 buckets takes
-1 MiB: 4 bytes for each key within the dedup window. A full group's filter is kept beside its
-keys, so that a restart needn't read them.
+buckets may hold a hash is asked of filters in memory (`bucket_filters`). What they know of a full
+group of buckets is kept beside the keys, so that a restart needn't read them.
 """
 
 import hashlib
 import itertools
 import sqlite3
-from array import array
 from collections.abc import Collection
 from typing import Final
 
+from prynt_relay.store.bucket_filters import GROUP_BUCKETS, SUMMARY_GROUPS, BucketFilters
 from prynt_relay.store.rows import RowStatement, insert
 
 BUCKET_KEYS: Final = 4096
-GROUP_BUCKETS: Final = 64
-_SLICE_BITS: Final = 17
-_SLICES: Final = 1 << _SLICE_BITS
-_MASK: Final = _SLICES - 1
-_HASH_BITS: Final = 63
-_LAST_SHIFT: Final = _HASH_BITS - _SLICE_BITS
-"""The fourth place in a filter comes from the highest bits, five of which the third has as well."""
 
 
 class SuppliedTexts:
@@ -45,7 +36,7 @@ class SuppliedTexts:
             f") SELECT found.event FROM asked CROSS JOIN {table} AS found"  # noqa: S608
             " ON found.bucket = asked.bucket AND found.hash = asked.hash",
         )
-        self._groups: dict[int, array[int]] = {}
+        self._filters = BucketFilters()
         self._bucket = 0
         self._room = BUCKET_KEYS
 
@@ -62,10 +53,20 @@ class SuppliedTexts:
             return
         self._bucket = last
         self._room = max(0, BUCKET_KEYS - self._count(connection, last))
-        for group in range(last // GROUP_BUCKETS, -1, -1):
-            if not self._reaches(connection, group, oldest_event):
-                break
-            self._groups[group] = self._load_group(connection, group)
+        newest = last // GROUP_BUCKETS
+        oldest = newest
+        while oldest > 0 and self._reaches(connection, oldest - 1, oldest_event):
+            oldest -= 1
+        for number in range(oldest // SUMMARY_GROUPS, newest // SUMMARY_GROUPS + 1):
+            row = connection.execute(
+                f"SELECT covered, summary FROM {self._table}_summaries WHERE id = ?",  # noqa: S608
+                (number,),
+            ).fetchone()
+            if row is not None:
+                self._filters.load_summary(number, *row)
+        for group in range(oldest, newest + 1):
+            self._load_group(connection, group)
+        self._filters.keep(oldest)
 
     def _count(self, connection: sqlite3.Connection, bucket: int) -> int:
         count: int = connection.execute(
@@ -88,43 +89,24 @@ class SuppliedTexts:
         ).fetchone()[0]
         return newest >= event
 
-    def _load_group(self, connection: sqlite3.Connection, group: int) -> "array[int]":
+    def _load_group(self, connection: sqlite3.Connection, group: int) -> None:
         row = connection.execute(
             f"SELECT filter FROM {self._table}_filters WHERE id = ?",  # noqa: S608
             (group,),
         ).fetchone()
-        slices = array("Q")
         if row is not None:
-            slices.frombytes(row[0])
-            return slices
-        slices.frombytes(bytes(8 * _SLICES))
+            self._filters.load_group(group, row[0])
+            return
         for bucket in range(group * GROUP_BUCKETS, (group + 1) * GROUP_BUCKETS):
-            bit = 1 << (bucket % GROUP_BUCKETS)
-            for (value,) in connection.execute(
+            values = connection.execute(
                 f"SELECT hash FROM {self._table} WHERE bucket = ?",  # noqa: S608
                 (bucket,),
-            ):
-                slices[value & _MASK] |= bit
-                slices[value >> _SLICE_BITS & _MASK] |= bit
-                slices[value >> 2 * _SLICE_BITS & _MASK] |= bit
-                slices[value >> _LAST_SHIFT] |= bit
-        return slices
+            )
+            self._filters.add(bucket, (value for (value,) in values))
 
     def find(self, connection: sqlite3.Connection, hashes: Collection[int]) -> list[int]:
         """The events that may have come with these hashes; the caller compares the texts."""
-        asked: list[int] = []
-        for value in hashes:
-            first = value & _MASK
-            second = value >> _SLICE_BITS & _MASK
-            third = value >> 2 * _SLICE_BITS & _MASK
-            for group, slices in self._groups.items():
-                hits = slices[first] & slices[second] & slices[third]
-                if hits:
-                    hits &= slices[value >> _LAST_SHIFT]
-                while hits:
-                    bit = hits & -hits
-                    hits ^= bit
-                    asked += (group * GROUP_BUCKETS + bit.bit_length() - 1, value)
+        asked = self._filters.candidates(hashes)
         return [event for (event,) in self._probe.fetch(connection, asked)] if asked else []
 
     def find_anywhere(self, connection: sqlite3.Connection, text: str) -> list[int]:
@@ -134,33 +116,38 @@ class SuppliedTexts:
     def add(self, connection: sqlite3.Connection, pairs: list[tuple[int, int]]) -> None:
         """Write `(hash, event)` pairs, in the order of events, and remember them in the filter."""
         rows: list[tuple[int, int, int]] = []
-        for value, event in pairs:
+        done = 0
+        while done < len(pairs):
             if self._room == 0:
                 self._next_bucket(connection)
-            self._room -= 1
-            bit = 1 << (self._bucket % GROUP_BUCKETS)
-            slices = self._groups.get(self._bucket // GROUP_BUCKETS)
-            if slices is None:
-                slices = array("Q")
-                slices.frombytes(bytes(8 * _SLICES))
-                self._groups[self._bucket // GROUP_BUCKETS] = slices
-            slices[value & _MASK] |= bit
-            slices[value >> _SLICE_BITS & _MASK] |= bit
-            slices[value >> 2 * _SLICE_BITS & _MASK] |= bit
-            slices[value >> _LAST_SHIFT] |= bit
-            rows.append((self._bucket, value, event))
+            bucket = self._bucket
+            part = pairs[done : done + self._room]
+            self._filters.add(bucket, [value for value, _ in part])
+            rows += [(bucket, value, event) for value, event in part]
+            self._room -= len(part)
+            done += len(part)
         rows.sort()  # in the table's order it is twice as fast
         self._insert.run(connection, list(itertools.chain.from_iterable(rows)))
 
     def _next_bucket(self, connection: sqlite3.Connection) -> None:
-        full = self._groups.get(self._bucket // GROUP_BUCKETS)
         self._bucket += 1
         self._room = BUCKET_KEYS
-        if self._bucket % GROUP_BUCKETS == 0 and full is not None:
-            connection.execute(
-                f"INSERT OR REPLACE INTO {self._table}_filters VALUES (?, ?)",  # noqa: S608
-                (self._bucket // GROUP_BUCKETS - 1, full.tobytes()),
-            )
+        if self._bucket % GROUP_BUCKETS == 0:
+            self._keep_filters(connection, self._bucket // GROUP_BUCKETS - 1)
+
+    def _keep_filters(self, connection: sqlite3.Connection, group: int) -> None:
+        kept = self._filters.stored_group(group)
+        if kept is None:
+            return
+        connection.execute(
+            f"INSERT OR REPLACE INTO {self._table}_filters VALUES (?, ?)",  # noqa: S608
+            (group, kept),
+        )
+        number = group // SUMMARY_GROUPS
+        connection.execute(
+            f"INSERT OR REPLACE INTO {self._table}_summaries VALUES (?, ?, ?)",  # noqa: S608
+            (number, *self._filters.stored_summary(number)),
+        )
 
     def forget(self, connection: sqlite3.Connection, oldest_event: int) -> int:
         """Delete the oldest bucket if no event from `oldest_event` on is in it.
@@ -184,16 +171,26 @@ class SuppliedTexts:
             f"DELETE FROM {self._table}_filters WHERE id < ?",  # noqa: S608
             (bucket // GROUP_BUCKETS,),
         )
+        connection.execute(
+            f"DELETE FROM {self._table}_summaries WHERE id < ?",  # noqa: S608
+            (bucket // GROUP_BUCKETS // SUMMARY_GROUPS,),
+        )
         return deleted
 
     def drop_filters(self, connection: sqlite3.Connection, oldest_event: int) -> None:
         """Give up the memory of groups whose keys are all older than the dedup window."""
-        for group in sorted(self._groups):
-            if group == self._bucket // GROUP_BUCKETS or self._reaches(
-                connection, group, oldest_event
-            ):
-                return
-            del self._groups[group]
+        groups = self._filters.groups
+        newest = self._bucket // GROUP_BUCKETS
+        oldest = next(
+            (
+                group
+                for group in groups
+                if group >= newest or self._reaches(connection, group, oldest_event)
+            ),
+            newest,
+        )
+        if groups and groups[0] < oldest:
+            self._filters.keep(oldest)
 
 
 def find_anywhere(connection: sqlite3.Connection, table: str, value: int) -> list[int]:

@@ -38,13 +38,13 @@ def found(known: SuppliedTexts, connection: sqlite3.Connection, name: str) -> li
 def test_what_was_added_is_found_over_many_groups(connection: sqlite3.Connection) -> None:
     """Each text is found under its event, whichever bucket of whichever group it went to."""
     known = SuppliedTexts("supplied_keys", b"seed")
-    names = texts(1500)
-    for start in range(0, 1500, 100):
+    names = texts(9000)
+    for start in range(0, 9000, 100):
         add(known, connection, names[start : start + 100], start + 1)
     groups = connection.execute("SELECT max(bucket) / 64 FROM supplied_keys").fetchone()[0]
-    assert groups == 2
-    assert [found(known, connection, name) for name in names] == [[n + 1] for n in range(1500)]
-    assert [found(known, connection, name) for name in texts(1500, 5000)] == [[]] * 1500
+    assert groups == 17
+    assert [found(known, connection, name) for name in names] == [[n + 1] for n in range(9000)]
+    assert [found(known, connection, name) for name in texts(1500, 20_000)] == [[]] * 1500
 
 
 def test_a_filter_asks_the_disk_about_hardly_anything_else(
@@ -66,19 +66,35 @@ def test_a_filter_asks_the_disk_about_hardly_anything_else(
     assert sum(probes) < 20
 
 
-@pytest.mark.parametrize("keep_filters", [True, False])
-def test_a_restart_forgets_nothing(connection: sqlite3.Connection, keep_filters: bool) -> None:
-    """After loading, from stored filters or from the keys alone, everything is found."""
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "SELECT 1",
+        "DELETE FROM supplied_keys_filters",
+        "DELETE FROM supplied_keys_filters WHERE id IN (0, 5, 9)",
+        "DELETE FROM supplied_keys_summaries",
+        "DELETE FROM supplied_keys_summaries WHERE id = 1",
+    ],
+    ids=["nothing lost", "no filters", "some filters", "no summaries", "one summary"],
+)
+def test_a_restart_forgets_nothing(connection: sqlite3.Connection, lost: str) -> None:
+    """After loading, from what was kept or from the keys alone, everything is found."""
     known = SuppliedTexts("supplied_keys", b"seed")
-    add(known, connection, texts(1300), 1)
-    assert connection.execute("SELECT count(*) FROM supplied_keys_filters").fetchone() == (2,)
-    if not keep_filters:
-        connection.execute("DELETE FROM supplied_keys_filters")
+    add(known, connection, texts(5300), 1)
+    assert connection.execute("SELECT count(*) FROM supplied_keys_filters").fetchone() == (10,)
+    kept = connection.execute("SELECT id, covered FROM supplied_keys_summaries").fetchall()
+    assert kept == [(0, 0xFF), (1, 0x03)]
+    connection.execute(lost)
     again = SuppliedTexts("supplied_keys", b"seed")
     again.load(connection, 0)
-    add(again, connection, texts(100, 1300), 1301)
-    assert [found(again, connection, name) for name in texts(1400)] == [
-        [n + 1] for n in range(1400)
+    add(again, connection, texts(900, 5300), 5301)
+    assert [found(again, connection, name) for name in texts(6200)] == [
+        [n + 1] for n in range(6200)
+    ]
+    third = SuppliedTexts("supplied_keys", b"seed")
+    third.load(connection, 0)
+    assert [found(third, connection, name) for name in texts(6200)] == [
+        [n + 1] for n in range(6200)
     ]
     per_bucket = connection.execute("SELECT count(*) FROM supplied_keys GROUP BY bucket").fetchall()
     assert {count for (count,) in per_bucket[:-1]} == {8}
@@ -90,13 +106,13 @@ def test_only_what_is_within_the_window_is_loaded(connection: sqlite3.Connection
     add(known, connection, texts(1300), 1)
     again = SuppliedTexts("supplied_keys", b"seed")
     again.load(connection, 600)
-    assert sorted(again._groups) == [1, 2]
+    assert sorted(again._filters.groups) == [1, 2]
     assert found(again, connection, "order 5") == []
     assert found(again, connection, "order 700") == [701]
     assert again.find_anywhere(connection, "order 5") == [6]
     assert again.find_anywhere(connection, "nothing") == []
     known.drop_filters(connection, 600)
-    assert sorted(known._groups) == [1, 2]
+    assert sorted(known._filters.groups) == [1, 2]
 
 
 def test_one_hash_under_several_events(connection: sqlite3.Connection) -> None:
@@ -124,7 +140,24 @@ def test_old_buckets_are_forgotten_one_by_one(connection: sqlite3.Connection) ->
     oldest = connection.execute("SELECT min(event) FROM supplied_keys").fetchone()[0]
     assert 590 <= oldest <= 600
     assert connection.execute("SELECT id FROM supplied_keys_filters").fetchall() == [(1,)]
+    assert connection.execute("SELECT id FROM supplied_keys_summaries").fetchall() == [(0,)]
     assert known.forget(connection, 600) == 0
+
+
+def test_a_summary_is_forgotten_with_its_last_group(connection: sqlite3.Connection) -> None:
+    """Eight groups' summary goes when all their buckets are gone."""
+    known = SuppliedTexts("supplied_keys", b"seed")
+    add(known, connection, texts(4500), 1)
+    while known.forget(connection, 4400):
+        pass
+    assert connection.execute("SELECT id FROM supplied_keys_summaries").fetchall() == []
+    known.drop_filters(connection, 4400)
+    add(known, connection, texts(900, 4500), 4501)
+    assert connection.execute("SELECT id, covered FROM supplied_keys_summaries").fetchall() == [
+        (1, 0x03)
+    ]
+    assert found(known, connection, "order 4450") == [4451]
+    assert found(known, connection, "order 5200") == [5201]
 
 
 def test_rows_are_written_in_order(
