@@ -80,8 +80,8 @@ KEYS: Final[tuple[Key, ...]] = (
         Several(
             matching(
                 rf"{_WORD}(?:\.{_WORD}){{0,5}}",
-                'a name such as "payment.failed": words of letters, digits, _ and -, '
-                "joined by dots",
+                'a name such as "payment.failed": up to six words of letters, digits, _ and -, '
+                "each of up to 60, joined by dots",
             )
         ),
     ),

@@ -138,6 +138,15 @@ class Size(Whole):
         return str(value)
 
 
+def _examples(least_s: float, most_s: float) -> str:
+    fitting = [
+        f'"{text}"'
+        for text in ("500ms", "10s", "5m", "24h", "30d")
+        if least_s <= parse_duration(text) <= most_s
+    ]
+    return f", such as {', '.join(fitting[:3])}" if fitting else ""
+
+
 class Duration:
     """A duration within bounds, ends included; seconds when parsed."""
 
@@ -153,7 +162,7 @@ class Duration:
         least, most = parse_duration(self._least), parse_duration(self._most)
         if seconds is None or not least <= seconds <= most:
             raise Unfit(
-                f'a duration from {self._least} to {self._most}, such as "90s", "5m", "24h", "30d"',
+                f"a duration from {self._least} to {self._most}{_examples(least, most)}",
                 value,
             )
         return seconds

@@ -72,11 +72,12 @@ class DemoReceiver:
             del self._seen[next(iter(self._seen))]
         if self._flaky and attempt == 1:
             self._counts["failed attempts"] += 1
-            delay = f"answered 503; the relay tries again in {RETRY_SCHEDULE_S[0]:.0f} s"
-            _line("yellow", "failed", self.name, event["eventType"], event["eventId"], delay)
+            _line(
+                "yellow", "failed", self.name, event["eventType"], event["eventId"], "answered 503"
+            )
             return web.Response(status=503, text="try again later")
         self._counts["delivered"] += 1
-        note = "signature verified" + (f", attempt {attempt}" if attempt > 1 else "")
+        note = f"verified #{attempt}" if attempt > 1 else "verified"
         _line("green", "delivered", self.name, event["eventType"], event["eventId"], note)
         return web.Response(status=200)
 
@@ -180,7 +181,7 @@ async def _publish(relay: Relay, counts: Counter[str]) -> None:
                 "socket",
                 event_type,
                 answer["eventId"],
-                f"on disk in {took_ms:.1f} ms",
+                f"in {took_ms:.1f} ms",
             )
             await asyncio.sleep(EVENT_EVERY_S)
     finally:
@@ -194,12 +195,12 @@ def _introduce(relay: Relay) -> None:
     _console.print("[bold]prynt-relay demo[/bold]: one daemon, two webhooks, events every second.")
     for name, text in (
         ("steady", "a webhook for every event, which answers 200"),
-        ("flaky", "a webhook for verdict.block and verdict.challenge; fails each first attempt"),
+        ("flaky", "a webhook for verdict.block and .challenge, whose first attempts fail"),
         (
             "retries",
             f"shortened to {first:.0f} s and {second:.0f} s here; 5 min and 30 min by default",
         ),
-        ("socket", str(relay.config.intake.socket)),
+        ("socket", f"{relay.config.intake.socket}; an event is on disk in so many ms"),
         ("API", f"http://{api[0]}:{api[1]}  (the dashboard is there too)"),
         ("API key", f"in {key_file}"),
         ("metrics", f"http://{metrics[0]}:{metrics[1]}/metrics"),
@@ -218,7 +219,7 @@ def _line(
     text = Text(time.strftime("%H:%M:%S "), style="dim")
     text.append(f"{what:<10}", style=colour)
     text.append(f"{where:<7}", style="bold")
-    text.append(f"{event_type:<24}{event_id:<19}", style="default")
+    text.append(f"{event_type:<24}{event_id:<18}", style="default")
     text.append(note, style="dim")
     _console.print(text)
 

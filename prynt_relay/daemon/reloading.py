@@ -6,6 +6,7 @@ import msgspec
 import structlog
 
 from prynt_relay.config import checks
+from prynt_relay.config.keys import KEYS
 from prynt_relay.config.settings import Config
 from prynt_relay.telemetry import logs
 
@@ -23,6 +24,10 @@ RELOADABLE: Final = (
     "retention",
 )
 """Sections and keys that a reload changes; docs/operations.md lists them."""
+
+
+_PATHS: Final = {f"{key.section}.{key.field}".lstrip("."): key.path for key in KEYS}
+"""What a setting is called in the configuration, by what it is called here."""
 
 
 def changed_keys(before: Config, after: Config) -> list[str]:
@@ -82,10 +87,14 @@ def reload(relay: "Relay", after: Config) -> None:
     _log.info(
         "configuration reloaded",
         action="reloaded",
-        changed=[key for key in changed if is_reloadable(key)],
+        changed=[_PATHS.get(key, key) for key in changed if is_reloadable(key)],
     )
     if any(key.startswith("email.") for key in changed):
         log_warnings(config)
     fixed = [key for key in changed if not is_reloadable(key)]
     if fixed:
-        _log.warning("these settings need a restart", action="reload_needs_restart", keys=fixed)
+        _log.warning(
+            "these settings need a restart",
+            action="reload_needs_restart",
+            keys=[_PATHS.get(key, key) for key in fixed],
+        )

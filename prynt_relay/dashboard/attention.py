@@ -70,7 +70,7 @@ def health_of(webhook: Webhook) -> Health:
 
 
 def disables_at_ms(deps: Deps, site: Site, webhook: Webhook) -> int | None:
-    """Return when a failing webhook will be disabled if nothing changes (wall), else None."""
+    """Return from when on (wall) a failure disables a failing webhook, else None."""
     if not webhook.enabled or webhook.health.failing_from_ms is None:
         return None
     return DisablePolicy(site.settings.disable_after_s()).disable_at_wall_ms(

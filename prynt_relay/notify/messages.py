@@ -33,8 +33,8 @@ def warning_mail(
     moment = _moment(disable_at_ms)
     body = (
         f"Every delivery to this webhook has failed since {_since(health)}.\n"
-        f"If none succeeds before {moment}, it will be disabled: its events\n"
-        "are then kept, and no longer sent.\n\n"
+        f"If none succeeds before {moment}, the first failure after it\n"
+        "disables the webhook: its events are then kept, and no longer sent.\n\n"
         f"{_facts(webhook, health, last)}\n"
         "Failed deliveries are listed, with their causes, by\n\n"
         f"    prynt webhooks deliveries {webhook.id} --state failed\n\n"

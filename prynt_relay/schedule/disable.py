@@ -58,5 +58,8 @@ class DisablePolicy:
         return schedule_ms - health.failing_from_ms - health.excused_ms
 
     def disable_at_wall_ms(self, health: Health, *, wall_ms: int, schedule_ms: int) -> int:
-        """The moment of disabling, if it goes on failing and the relay keeps running."""
-        return wall_ms + max(self.disable_after_ms - self.failing_ms(health, schedule_ms), 0)
+        """The moment from which on a failure disables it, if the relay keeps running.
+
+        It may be past: without a failed attempt the rule isn't looked at.
+        """
+        return wall_ms + self.disable_after_ms - self.failing_ms(health, schedule_ms)

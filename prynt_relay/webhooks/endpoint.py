@@ -104,7 +104,10 @@ class EndpointRules:
         address = _literal(host)
         if address is not None:
             if not self._is_allowed(address):
-                raise _bad_url(f"must name a domain, not the IP address {address}")
+                raise _bad_url(
+                    f"must name a domain, not the IP address {address}"
+                    " (egress.allow_addresses admits addresses, for development)"
+                )
             return
         if not host.isprintable():
             # Encoding leaves some of them out: the name would be another than it seems.
@@ -116,7 +119,10 @@ class EndpointRules:
         name = name.removesuffix(".")
         labels = name.split(".")
         if labels[-1].lower() == "localhost" and (len(labels) == 1 or not self._allows_loopback()):
-            raise _bad_url("must not be on localhost; use a public domain name")
+            raise _bad_url(
+                "must not be on localhost; use a public domain name"
+                " (egress.allow_addresses admits 127.0.0.0/8, for development)"
+            )
         if len(labels) < 2:
             raise _bad_url(f"must have a domain name with a dot, not {host!r}")
         if len(name) > 253 or not all(_LABEL.match(label) for label in labels):

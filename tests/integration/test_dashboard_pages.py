@@ -217,7 +217,7 @@ async def test_failing_and_disabled_webhooks_are_what_needs_attention(tmp_path: 
         page = await browser.get("/")
         assert "<strong>fails</strong>" in page.text
         since, until = re.findall(r'<li class="warn">.*?</li>', page.text, re.DOTALL)[0].split(
-            "it will be disabled"
+            "the first failure after"
         )
         assert iso_ms(failing.health.failing_since_ms) in since
         (moment,) = re.findall(r'datetime="([^"]+)"', until)

@@ -160,7 +160,7 @@ timeout = "31s"
 
 [delivery]
 timeout = "10"
-=> delivery.timeout: must be a duration from 100ms to 30s, such as "90s", "5m", "24h", "30d",
+=> delivery.timeout: must be a duration from 100ms to 30s, such as "500ms", "10s",
 => not "10"
 
 [delivery]
@@ -169,8 +169,8 @@ timeout = "-5s"
 
 [delivery]
 retry_schedule = ["5m", "5x"]
-=> delivery.retry_schedule: item 2 must be a duration from 0s to 30d, such as "90s", "5m",
-=> "24h", "30d", not "5x"
+=> delivery.retry_schedule: item 2 must be a duration from 0s to 30d, such as "500ms", "10s",
+=> "5m", not "5x"
 
 [delivery]
 retry_schedule = "5m"

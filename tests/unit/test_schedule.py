@@ -118,3 +118,14 @@ def test_time_in_which_the_relay_did_not_run_is_excused() -> None:
     assert policy.disable_at_wall_ms(health, wall_ms=7, schedule_ms=DAY_MS + 60_000) == (
         7 + DAY_MS - 60_000
     )
+
+
+def test_the_moment_of_disabling_stays_when_it_is_past() -> None:
+    """A webhook that was sent nothing since its deadline keeps that moment."""
+    policy = DisablePolicy(60.0)
+    health = Health(failing_since_ms=1000, failing_from_ms=1000, failures=1)
+    moments = {
+        policy.disable_at_wall_ms(health, wall_ms=now, schedule_ms=now)
+        for now in (1000, 61_000, 62_000, DAY_MS)
+    }
+    assert moments == {61_000}
