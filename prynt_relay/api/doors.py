@@ -93,6 +93,10 @@ class WebhookChanges(Protocol):
         """Delete it; what was scheduled or held becomes cancelled, in the background."""
         ...
 
+    async def converted(self, webhook_row: int, within_s: float) -> None:
+        """Return when nothing is converted in the background any more, or after `within_s`."""
+        ...
+
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
         """Make a new secret that takes over after `activate_in_s`; replaces a pending one."""
         ...

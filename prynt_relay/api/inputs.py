@@ -104,9 +104,9 @@ RetrySchedule = Annotated[
         Annotated[
             str,
             Meta(
-                description="A number and a unit (ms, s, m, h or d): from 1s to 7d.",
+                description="A number and a unit (ms, s, m, h or d): from 0s to 30d.",
                 extra_json_schema={
-                    "pattern": patterns.duration(1_000, 7 * UNIT_MS["d"]),
+                    "pattern": patterns.duration(0, 30 * UNIT_MS["d"]),
                     "examples": ["5m"],
                 },
             ),

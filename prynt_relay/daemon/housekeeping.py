@@ -97,11 +97,14 @@ class Housekeeping:
             await relay.clock.sleep(RETENTION_S)
             retention = relay.config.retention
             try:
-                purged = await relay.store.purge(retention.history_s, retention.max_size)
+                purged = await relay.store.purge(
+                    retention.history_s,
+                    retention.max_size,
+                    lambda step: relay.metrics.held_purged(step.held),
+                )
             except (StorageUnavailableError, ShuttingDownError):
                 # Said by the store; the next pass goes on.
                 continue
-            relay.metrics.held_purged(purged.held)
             if purged.events:
                 _log.info(
                     "old history purged",

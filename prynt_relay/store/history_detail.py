@@ -142,14 +142,17 @@ def delivery_detail(
 
 
 def find_event(conn: sqlite3.Connection, event_id: str) -> int | None:
-    """Return the row of the event with this public id, or None."""
+    """Return the row of the newest event with this public id, or None.
+
+    A supplied id is a new event's again once the dedup window is over.
+    """
     candidates = []
     made = ids.event_row(event_id)
     if made is not None:
         candidates.append(made[0])
     (seed,) = conn.execute("SELECT hash_seed FROM meta").fetchone()
     candidates += SuppliedTexts("supplied_ids", seed).find_anywhere(conn, event_id)
-    for row in candidates:
+    for row in sorted(candidates, reverse=True):
         found = conn.execute(
             "SELECT event_id, received_at_ms FROM events WHERE id = ?", (row,)
         ).fetchone()

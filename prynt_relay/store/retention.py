@@ -57,23 +57,27 @@ class Retention:
         self._free_after_pass = 0
         self._began = clock.monotonic()
 
-    async def run(self, history_s: float, max_size: int) -> Purged:
+    async def run(
+        self, history_s: float, max_size: int, on_step: Callable[[Purged], None]
+    ) -> Purged:
         """One pass; see `Store.purge`."""
         self._began = self._clock.monotonic()
         cutoff_ms = self._clock.wall_ms() - int(history_s * 1000)
         _, free_before, _ = await self._read(purge.page_counts)
-        purged = await self._purge(cutoff_ms, max_pages=None)
+        purged = await self._purge(cutoff_ms, on_step, max_pages=None)
         pages, free, page_bytes = await self._read(purge.page_counts)
         max_pages = max_size // page_bytes
         if pages - free > max_pages:
-            purged.add(await self._purge(_NO_LIMIT_MS, max_pages=max_pages))
+            purged.add(await self._purge(_NO_LIMIT_MS, on_step, max_pages=max_pages))
         await self._steps(lambda raw: self._dedup.forget(raw, self._clock.wall_ms()))
         await self._steps(purge.purge_webhooks)
         await self._steps(lambda raw: outbox.purge(raw, cutoff_ms, STEP_ROWS))
         await self._give_back(free_before, max_pages)
         return purged
 
-    async def _purge(self, before_ms: int, max_pages: int | None) -> Purged:
+    async def _purge(
+        self, before_ms: int, on_step: Callable[[Purged], None], max_pages: int | None
+    ) -> Purged:
         """Delete settled history until none is left, or until no more than `max_pages` are used."""
         purged = Purged()
         after: purge.Position | None = purge.START
@@ -87,6 +91,7 @@ class Retention:
                     limit=STEP_ROWS,
                 )
             )
+            on_step(step.purged)
             purged.add(step.purged)
             after = step.after
             if max_pages is not None and step.used_pages <= max_pages:

@@ -188,14 +188,17 @@ class Store(WebhookDoor, BulkDoor, MailDoor):
 
         return self._call(beat)
 
-    async def purge(self, history_s: float, max_size: int) -> Purged:
+    async def purge(
+        self, history_s: float, max_size: int, on_step: Callable[[Purged], None] = lambda step: None
+    ) -> Purged:
         """One pass of retention, in small steps between live batches; to be called each minute.
 
         Takes what was received longer than `history_s` ago and, while more than `max_size` bytes
         are in use, the oldest settled history; never an event with a scheduled delivery. Pages
-        that stayed free since the pass before are given back to the file system.
+        that stayed free since the pass before are given back to the file system. `on_step` is told
+        what each step took, once it is committed: a pass that fails took what its steps did.
         """
-        return await self._retention.run(history_s, max_size)
+        return await self._retention.run(history_s, max_size, on_step)
 
     @property
     def alive_schedule_ms(self) -> int:

@@ -194,7 +194,7 @@ class SuppliedTexts:
 
 
 def find_anywhere(connection: sqlite3.Connection, table: str, value: int) -> list[int]:
-    """The events under a hash in all buckets, one look into each, newest first."""
+    """The events under a hash in all buckets, one look into each, in no order."""
     rows = connection.execute(
         f"""WITH RECURSIVE buckets (bucket) AS (
               SELECT max(bucket) FROM {table}

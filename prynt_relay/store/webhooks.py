@@ -83,11 +83,14 @@ class WebhookRows:
     def update(
         self, connection: sqlite3.Connection, row: int, changes: Mapping[str, Any], now_ms: int
     ) -> Webhook:
-        """Replace some fields; raises NotFoundError."""
-        webhook = msgspec.structs.replace(
-            self.read(connection, row), **changes, updated_at_ms=now_ms
-        )
-        self._write(connection, webhook)
+        """Replace some fields; raises NotFoundError.
+
+        It is updated now, unless `changes` say when. Without changes it stays as it is.
+        """
+        webhook = self.read(connection, row)
+        if changes:
+            webhook = msgspec.structs.replace(webhook, **{"updated_at_ms": now_ms, **changes})
+            self._write(connection, webhook)
         return webhook
 
     def delete(self, connection: sqlite3.Connection, row: int, now_ms: int) -> None:

@@ -13,6 +13,7 @@ from prynt_relay.model.states import Format, SignatureScheme
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.transport import formats
 from prynt_relay.transport.connector import ConnectRequest
+from prynt_relay.transport.resolver import BlockedAddressError
 from prynt_relay.version import __version__
 
 Headers = list[tuple[str, str]]
@@ -105,6 +106,11 @@ class Endpoint:
         self._starts: dict[int, str] = {}
 
     @property
+    def is_secure(self) -> bool:
+        """Whether it is reached by https."""
+        return self.connect_request.url.scheme == "https"
+
+    @property
     def host_header(self) -> str:
         """The request's `Host`: name, and port where it isn't the scheme's."""
         return self.connect_request.url.host_port_subcomponent or ""
@@ -168,15 +174,24 @@ def _checked(field: str, text: str) -> str:
 class Endpoints:
     """The endpoints in use, prepared."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_http: bool) -> None:
+        self._allow_http = allow_http
         self._by_row: dict[int, Endpoint] = {}
 
     def get(self, webhook: Webhook) -> Endpoint:
-        """Return the webhook's endpoint as it is now; raises as `Endpoint` does."""
+        """Return the webhook's endpoint as it is now; raises as `Endpoint` does.
+
+        Raises BlockedAddressError for one from when http was allowed.
+        """
         endpoint = self._by_row.get(webhook.row)
         if endpoint is not None and endpoint.is_for(webhook):
             return endpoint
         endpoint = Endpoint(webhook)
+        if not (endpoint.is_secure or self._allow_http):
+            raise BlockedAddressError(
+                f"{endpoint.host} is to be reached by http, which egress.allow_http doesn't allow"
+                " any more; change its URL to https"
+            )
         self._by_row.pop(webhook.row, None)
         if len(self._by_row) >= ENDPOINTS_MAX:
             del self._by_row[next(iter(self._by_row))]

@@ -62,7 +62,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(policy, lookup)
         self._pool = Pool(policy, self._resolver, context)
-        self._endpoints = Endpoints()
+        self._endpoints = Endpoints(allow_http=egress.allow_http)
         self._large = LargeBodies()
 
     async def __aenter__(self) -> Self:

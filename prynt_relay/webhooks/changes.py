@@ -157,6 +157,13 @@ class Changes:
             _log.info("webhook deleted", action="webhook_deleted", webhook_id=webhook.id)
         self._locks.pop(webhook.row, None)
 
+    async def converted(self, webhook_row: int, within_s: float) -> None:
+        """Return when a webhook's deliveries are held, cancelled or sent again as it was asked for.
+
+        Or after `within_s`: of very many it goes on in the background.
+        """
+        await self.conversions.wait(webhook_row, within_s)
+
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
         """Make a new secret that takes over after `activate_in_s`; it replaces a pending one."""
         async with self._locked(webhook_id) as webhook:
@@ -189,10 +196,12 @@ class Changes:
             )
             self._write(webhook.row, then=None, outbox=(mail,))
             return
+        now_ms = self._clock.wall_ms()
         fields: dict[str, Any] = {
             "enabled": False,
             "disabled_reason": DisabledReason.FAILING,
-            "disabled_at_ms": self._clock.wall_ms(),
+            "disabled_at_ms": now_ms,
+            "updated_at_ms": now_ms,
         }
         disabled = replace(webhook, **fields)
         mail = self._mails.disabled(disabled, health, result)

@@ -83,6 +83,12 @@ class Conversions:
         if self._stopped:
             raise ShuttingDownError("the daemon is leaving; ask again after its restart")
 
+    async def wait(self, webhook_row: int, within_s: float) -> None:
+        """Return when what is under way for a webhook has ended, or after `within_s`."""
+        task = self._last.get(webhook_row)
+        if task is not None:
+            await asyncio.wait([task], timeout=within_s)
+
     async def stop(self) -> None:
         """Stop between two chunks and begin nothing more; the next start goes on."""
         self._stopped = True

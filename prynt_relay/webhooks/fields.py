@@ -16,8 +16,8 @@ DESCRIPTION_MAX: Final = 1000
 TIMEOUT_MIN_S: Final = 1.0
 TIMEOUT_MAX_S: Final = 30.0
 RETRIES_MAX: Final = 20
-RETRY_MIN_S: Final = 1.0
-RETRY_MAX_S: Final = 7 * 86_400.0
+RETRY_MAX_S: Final = 30 * 86_400.0
+"""The longest pause before a retry, as in the configuration."""
 
 IDENTIFICATION: Final = "identification.complete"
 PROFILES: Final[dict[str, dict[str, Any]]] = {
@@ -161,10 +161,10 @@ def _check_schedule(schedule_s: tuple[float, ...]) -> None:
     if len(schedule_s) > RETRIES_MAX:
         raise InvalidFieldError("retrySchedule", f"must have at most {RETRIES_MAX} entries")
     for number, delay_s in enumerate(schedule_s):
-        if not RETRY_MIN_S <= delay_s <= RETRY_MAX_S:
+        if not 0.0 <= delay_s <= RETRY_MAX_S:
             raise InvalidFieldError(
                 f"retrySchedule[{number}]",
-                f"must be from 1s to 7d, not {format_duration(delay_s)}",
+                f"must be from 0s to 30d, not {format_duration(delay_s)}",
             )
 
 

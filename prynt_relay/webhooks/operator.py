@@ -33,6 +33,10 @@ class Operator:
         """Delete a webhook."""
         await self._changes.delete(webhook_id)
 
+    async def converted(self, webhook_row: int, within_s: float) -> None:
+        """Wait a while for what disabling or deleting means for deliveries."""
+        await self._changes.converted(webhook_row, within_s)
+
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
         """Make a new signing secret."""
         return await self._changes.rotate(webhook_id, activate_in_s)

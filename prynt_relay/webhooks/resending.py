@@ -65,7 +65,7 @@ class Resending:
         """
         webhook = self._registry.by_row(webhook_row)
         if webhook is None:
-            raise ConflictError("the delivery was cancelled: its webhook is deleted")
+            raise ConflictError("the delivery's webhook is deleted")
         self._must_be_enabled(webhook)
         if delivery_row in self._dispatch.busy_rows(webhook_row):
             return

@@ -68,13 +68,16 @@ def sender(
     *,
     lookup: Lookup | None = loopback,
     allow: tuple[str, ...] = ("127.0.0.0/8",),
+    allow_http: bool = True,
     ca_file: Path | None = None,
     timeout_s: float = 10.0,
     clock: Clock | None = None,
 ) -> Sender:
     """A sender that may connect to the loopback and trusts the tests' authority."""
     egress = Egress(
-        allow_http=True, allow_addresses=allow, ca_file=ca_file or shared_authority().ca_file
+        allow_http=allow_http,
+        allow_addresses=allow,
+        ca_file=ca_file or shared_authority().ca_file,
     )
     return Sender(egress, timeout_s=timeout_s, clock=clock or SystemClock(), lookup=lookup)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.api_client import Api, serving
 from tests.integration.receivers import Receiver, Reply
+from tests.integration.relays import Settlements
 
 CONTRACT_FIELDS = {
     *("id", "url", "events", "description", "enabled", "disabledReason", "disabledAt"),
@@ -112,7 +113,7 @@ async def test_a_change_that_does_not_fit_the_webhook_is_a_conflict(
         ({"events": ["no.such.type"]}, "events"),
         ({"timeout": "31s"}, "timeout"),
         ({"timeout": "soon"}, "timeout"),
-        ({"retrySchedule": ["5m", "0s"]}, "retrySchedule[1]"),
+        ({"retrySchedule": ["5m", "31d"]}, "retrySchedule[1]"),
         ({"filter": "data.["}, "filter"),
         ({"headers": {"Host": "x"}}, "headers.Host"),
         ({"headers": {"X-A": "a\r\nb"}}, "headers.X-A"),
@@ -138,8 +139,8 @@ async def test_a_refused_creation_names_the_field(
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"retrySchedule": ["5m", "400d"]}, "must be from 1s to 7d, not 400d"),
-        ({"retrySchedule": ["5m", "999ms"]}, "must be from 1s to 7d, not 999ms"),
+        ({"retrySchedule": ["5m", "400d"]}, "must be from 0s to 30d, not 400d"),
+        ({"retrySchedule": ["31d"]}, "must be from 0s to 30d, not 31d"),
         ({"timeout": "60000s"}, "must be from 1s to 30s, not 1000m"),
         ({"timeout": "31s"}, "must be from 1s to 30s, not 31s"),
     ],
@@ -179,11 +180,28 @@ async def test_a_deleted_webhook_is_gone_and_its_deliveries_are_cancelled(api: A
         *(("POST", "/test"), ("POST", "/rotate-secret"), ("GET", "/deliveries")),
     ):
         assert (await api.ask(method, path + suffix)).code == "not_found", (method, suffix)
-    row = next(iter(api.relay.changes.conversions._last), None)
-    if row is not None:
-        await api.relay.changes.conversions.finished(row)
     [delivery] = (await api.get("/v1/deliveries?state=cancelled")).json["data"]
     assert delivery["webhookId"] == webhook["id"]
+
+
+async def test_what_was_scheduled_is_held_when_disabling_is_answered(api: Api) -> None:
+    """Whoever looks after the answer sees nothing scheduled any more."""
+    webhook = await api.webhook(retrySchedule=["30d"])
+    settled = Settlements(api.relay)
+    for _ in range(5):
+        await api.event()
+    await settled.wait_for(5)
+    path = f"/v1/webhooks/{webhook['id']}"
+    assert len((await api.get(f"{path}/deliveries?state=scheduled")).json["data"]) == 5
+    await api.ask("PATCH", path, {"enabled": False})
+    assert (await api.get(f"{path}/deliveries?state=scheduled")).json["data"] == []
+    assert len((await api.get(f"{path}/deliveries?state=held")).json["data"]) == 5
+
+
+async def test_a_retry_schedule_may_be_what_the_configurations_may(api: Api) -> None:
+    """From no pause at all to thirty days, in any unit."""
+    webhook = await api.webhook(retrySchedule=["0s", "500ms", "30d"])
+    assert webhook["retrySchedule"] == ["0s", "500ms", "30d"]
 
 
 async def test_rotation_keeps_the_old_secret_until_then(api: Api, receiver: Receiver) -> None:

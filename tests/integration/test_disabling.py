@@ -113,6 +113,32 @@ async def test_a_success_in_between_starts_afresh(tmp_path: Path) -> None:
         assert not only(relay).enabled
 
 
+async def test_what_was_updated_when_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    """A warning changes nothing that is seen; disabling is an update, at its own moment."""
+    clock = FakeClock()
+    async with (
+        MailBox() as box,
+        Receiver(respond=Reply(status=500)) as receiver,
+    ):
+        async with running(config_with_mail(tmp_path, box), clock=clock) as relay:
+            created, _ = await subscribe(relay, receiver, retry_schedule_s=ONCE)
+            await event(relay)
+            await clock.jump(13 * HOUR_S)
+            await event(relay)
+            await mail(box)
+            assert only(relay).updated_at_ms == created.updated_at_ms
+        async with running(config_with_mail(tmp_path, box), clock=clock) as relay:
+            assert only(relay).updated_at_ms == created.updated_at_ms
+            await clock.jump(12 * HOUR_S)
+            await event(relay)
+            disabled = only(relay)
+            assert disabled.disabled_at_ms is not None
+            assert disabled.updated_at_ms == disabled.disabled_at_ms
+            await mail(box)
+        async with running(config_with_mail(tmp_path, box), clock=clock) as relay:
+            assert only(relay).updated_at_ms == disabled.updated_at_ms
+
+
 async def test_the_rule_survives_a_restart_and_excuses_the_outage(tmp_path: Path) -> None:
     """What failed before a restart counts after it; the time in between doesn't."""
     clock = FakeClock()

@@ -57,7 +57,7 @@ DURATIONS: Final = {
     ),
     "retrySchedule": (
         _admits(_field("CreateWebhook", "retrySchedule")["items"]),
-        (fields.RETRY_MIN_S, fields.RETRY_MAX_S),
+        (0.0, fields.RETRY_MAX_S),
     ),
     "activateIn": (_admits(_field("RotateSecret", "activateIn")), (0.0, MAX_ROTATION_S)),
 }

@@ -66,7 +66,7 @@ def test_nothing_breaks_out_of_its_line(settings: dict[str, object]) -> None:
 
 def test_an_endpoint_is_prepared_again_only_for_what_it_sends() -> None:
     """Health and schedule may change without cost; URL, headers and credentials count."""
-    endpoints = Endpoints()
+    endpoints = Endpoints(allow_http=False)
     first = webhook("https://a.test/")
     prepared = endpoints.get(first)
     healthier = msgspec.structs.replace(first, health=Health(failures=1), enabled=False)
@@ -84,7 +84,7 @@ def test_an_endpoint_is_prepared_again_only_for_what_it_sends() -> None:
 def test_prepared_endpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the oldest goes."""
     monkeypatch.setattr(endpoint, "ENDPOINTS_MAX", 2)
-    endpoints = Endpoints()
+    endpoints = Endpoints(allow_http=False)
     hooks = [msgspec.structs.replace(webhook("https://a.test/"), row=row) for row in range(3)]
     prepared = [endpoints.get(hook) for hook in hooks]
     assert endpoints.get(hooks[2]) is prepared[2]

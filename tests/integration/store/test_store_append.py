@@ -9,6 +9,7 @@ from prynt_relay.model.states import Format
 from prynt_relay.store import Store, fanout
 from prynt_relay.store.connection import InlineConnection
 from prynt_relay.store.dedup import RESERVE_AHEAD
+from prynt_relay.store.history_detail import find_event
 from prynt_relay.store.numbers import numbers_at
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
@@ -182,6 +183,19 @@ class TestRepeats:
         assert within.event_id == first.event_id
         assert not after.duplicate
         assert again == Appended(after.event_id, duplicate=True)
+
+    async def test_an_id_used_again_after_the_window_names_the_newest(self, tmp_path: Path) -> None:
+        """Whoever looks for an id finds the event that came with it last."""
+        clock = FakeClock()
+        own_id = "evt_BBBBBBBBBBBBB"
+        async with opened(tmp_path, clock) as store:
+            (first,) = await store.append([append(1, event_id=own_id)])
+            assert first.stored is not None
+            assert await store.read(lambda raw: find_event(raw, own_id)) == first.stored.row
+            await clock.advance(86_401)
+            (again,) = await store.append([append(1, event_id=own_id)])
+            assert again.stored is not None
+            assert await store.read(lambda raw: find_event(raw, own_id)) == again.stored.row
 
     async def test_keys_that_only_look_alike_are_different(self, tmp_path: Path) -> None:
         """Keys differ in case, and a key equal to another event's id is not that event."""

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from prynt_relay.errors import StorageUnavailableError
 from prynt_relay.store import Purged, purge
 from prynt_relay.store.connection import PAGE_BYTES
 from tests.clock import FakeClock
@@ -72,7 +73,32 @@ async def test_held_deliveries_go_and_are_counted(tmp_path: Path) -> None:
         await store.append([append(webhook.row)] * 7)
         await store.hold_chunk(webhook.row)
         await clock.advance(100)
-        assert await store.purge(history_s=10, max_size=NO_LIMIT) == Purged(7, 7, 0, 7)
+        told: list[int] = []
+        purged = await store.purge(
+            history_s=10, max_size=NO_LIMIT, on_step=lambda step: told.append(step.held)
+        )
+        assert purged == Purged(7, 7, 0, 7)
+        assert sum(told) == 7
+
+
+async def test_a_pass_that_the_disk_ends_has_told_what_its_steps_took(tmp_path: Path) -> None:
+    """Held deliveries that are gone are counted, though the pass fails after them."""
+    clock = FakeClock()
+    async with opened(tmp_path, clock) as store:
+        webhook, _ = await add_webhook(store)
+        await store.append([append(webhook.row)] * 7)
+        await store.hold_chunk(webhook.row)
+        await clock.advance(100)
+        told: list[int] = []
+
+        def take(step: Purged) -> None:
+            told.append(step.held)
+            raise StorageUnavailableError("full")
+
+        with pytest.raises(StorageUnavailableError):
+            await store.purge(history_s=10, max_size=NO_LIMIT, on_step=take)
+        assert told == [7]
+        assert (await store.backlog()).held == 0
 
 
 async def test_above_the_size_the_oldest_settled_goes_first(tmp_path: Path) -> None:

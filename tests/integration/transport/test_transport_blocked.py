@@ -57,3 +57,14 @@ async def test_an_allowed_network_is_admitted() -> None:
             receiver.url_for("/hook", host="127.0.0.1"), allow=("127.0.0.1/32",)
         )
     assert by_name.outcome is literal.outcome is Outcome.SUCCESS
+
+
+async def test_http_that_is_not_allowed_any_more_is_blocked() -> None:
+    """A webhook from when `egress.allow_http` was on sends nothing in clear."""
+    async with Receiver(tls=False) as receiver:
+        allowed = await attempt(receiver.url)
+        refused = await attempt(receiver.url, allow_http=False)
+        assert len(receiver.requests) == 1
+    assert allowed.outcome is Outcome.SUCCESS
+    assert refused.outcome is Outcome.BLOCKED_ADDRESS
+    says(refused.error, "egress.allow_http", "https")
