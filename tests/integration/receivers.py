@@ -57,6 +57,16 @@ def shared_authority() -> Authority:
 
 
 @functools.cache
+def small_trust_store() -> Path:
+    """A file with one authority, which has signed nothing, in place of what the machine trusts.
+
+    Reading the machine's own takes longer than most tests, and nothing on a loopback is signed by
+    any of its authorities. For `SSL_CERT_FILE`.
+    """
+    return Authority().ca_file
+
+
+@functools.cache
 def _shared_context() -> ssl.SSLContext:
     return shared_authority().server_context()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.integration.prynt_cli import Running
+from tests.integration.receivers import small_trust_store
 
 SERVE: Final = Path(sys.executable).with_name("prynt-relay")
 PRYNT: Final = Path(sys.executable).with_name("prynt")
@@ -47,6 +48,7 @@ class Daemon:
             "XDG_STATE_HOME": str(folder / ".local/state"),
             "PRYNT_API_URL": self.url,
             "TZ": "UTC",
+            "SSL_CERT_FILE": str(small_trust_store()),
         }
 
     def start(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.integration.receivers import shared_authority
+from tests.integration.receivers import shared_authority, small_trust_store
 
 PROGRAM = Path(sys.executable).with_name("prynt-relay")
 START_S = 15.0
@@ -59,6 +59,7 @@ class Daemon:
         self.api_port, self.metrics_port = free_port(), free_port()
         self.config_file = folder / "config.toml"
         self.env = dict(env or {})
+        self._always_env = {"SSL_CERT_FILE": str(small_trust_store())}
         self._process: asyncio.subprocess.Process | None = None
         defaults: dict[str, dict[str, Any]] = {
             "intake": {"socket": str(self.socket)},
@@ -115,7 +116,7 @@ class Daemon:
             self._process = await asyncio.create_subprocess_exec(
                 *prefix, *(program or (str(PROGRAM),)), "serve", "--config", str(self.config_file),
                 stderr=log, stdout=log, stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **self.env}, cwd=Path(__file__).parents[2],
+                env={**os.environ, **self._always_env, **self.env}, cwd=Path(__file__).parents[2],
             )  # fmt: skip
         if wait:
             await self.ready()
