@@ -128,9 +128,11 @@ async def deliveries(daemon: Daemon, webhook: dict[str, Any]) -> list[dict[str, 
     return rows
 
 
+# Each kill costs a start. A handful shows it; twenty are for what only some of them hit.
 @pytest.mark.timeout(180)
-async def test_twenty_kills_under_load_lose_nothing(tmp_path: Path) -> None:
-    """Every acknowledged event is delivered, though the daemon is killed twenty times meanwhile."""
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+async def test_kills_under_load_lose_nothing(tmp_path: Path, kills: int) -> None:
+    """Every acknowledged event is delivered, though the daemon is killed again and again."""
     async with Receiver(host=HOST) as receiver, Daemon(tmp_path) as daemon:
         await daemon.webhook(receiver.url)
         acknowledged: set[str] = set()
@@ -150,7 +152,7 @@ async def test_twenty_kills_under_load_lose_nothing(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)  # between two lives of the daemon
 
         publishers = [asyncio.create_task(publish()) for _ in range(4)]
-        for number in range(20):
+        for number in range(kills):
             await receiver.wait_for(len(receiver.requests) + 20 + 7 * number, timeout_s=20)
             await daemon.kill()
             await daemon.start()
@@ -162,7 +164,7 @@ async def test_twenty_kills_under_load_lose_nothing(tmp_path: Path) -> None:
             return acknowledged <= {r.header("X-Prynt-Delivery") for r in receiver.requests}
 
         await until(all_delivered, "every acknowledged event was delivered", timeout_s=60)
-        assert len(acknowledged) > 400
+        assert len(acknowledged) > 20 * kills
         states = set()
         cursor = ""
         while True:

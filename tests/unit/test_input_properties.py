@@ -50,7 +50,7 @@ urls = st.one_of(
 
 @given(url=urls)
 @example(url="https://a.test/\ud800")
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_any_url_is_refused_or_a_request_to_a_public_name(url: str) -> None:
     """What is taken makes one well-formed request to a domain name, whoever reads the URL."""
     check_url(url)
@@ -63,7 +63,7 @@ def test_any_url_is_refused_or_a_request_to_a_public_name(url: str) -> None:
 @example(name="X-A", value="b\r\nX-Prynt-Event: forged")
 @example(name="X-A", value="b\x85X-B: c")
 @example(name="ACCEPT", value="")
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=700, deadline=None)
 def test_any_header_is_refused_or_one_line_more(name: str, value: str) -> None:
     """What is taken adds its own line to the request and changes no other."""
     check_header(name, value)
@@ -86,7 +86,7 @@ documents = st.lists(
 
 @given(text=documents)
 @settings(
-    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_configuration_is_taken_or_refused_line_by_line(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
