@@ -181,8 +181,7 @@ def picture(path: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-@pytest.mark.parametrize("what", ["folder", DATABASE_FILE, "lock", "api-key"])
-async def test_what_belongs_to_somebody_else_is_a_clear_error(tmp_path: Path, what: str) -> None:
+async def test_what_belongs_to_somebody_else_is_a_clear_error(tmp_path: Path) -> None:
     """State that another user owns: exit code 1 and its name, nothing overwritten or taken over."""
     if os.geteuid() != 0:
         unavailable("only root can give files away")
@@ -190,14 +189,15 @@ async def test_what_belongs_to_somebody_else_is_a_clear_error(tmp_path: Path, wh
     await daemon.start()
     await daemon.publish(*[EVENT] * 3)
     await daemon.stop()
-    path = daemon.state_dir if what == "folder" else daemon.state_dir / what
-    await asyncio.to_thread(shutil.chown, path, SOMEBODY, SOMEBODY)
-    before = picture(path)
-    assert await as_an_ordinary_user(daemon) == 1
-    await refused(daemon, str(path), "ermi")
-    assert picture(path) == before
+    state = daemon.state_dir
+    for path in (state, state / DATABASE_FILE, state / "lock", state / "api-key"):
+        await asyncio.to_thread(shutil.chown, path, SOMEBODY, SOMEBODY)
+        before = picture(path)
+        assert await as_an_ordinary_user(daemon) == 1, path
+        await refused(daemon, str(path), "ermi")
+        assert picture(path) == before
+        await asyncio.to_thread(shutil.chown, path, 0, 0)
     # Given back it goes on as before.
-    await asyncio.to_thread(shutil.chown, path, 0, 0)
     await daemon.start()
     assert len((await daemon.api("GET", "/v1/events"))["data"]) == 3
     await daemon.stop()

@@ -19,6 +19,8 @@ TROUBLED = 300
 BACKLOG = 20
 """Events for each of the troubled webhooks before the measurement begins."""
 P99_S = 0.25
+COUNT = 150
+"""Events of the healthy one in a measurement: all but the slowest of them have to be in time."""
 
 
 @contextlib.asynccontextmanager
@@ -63,9 +65,7 @@ def authorities(folder: Path, *files: Path) -> Path:
     return merged
 
 
-async def scenario(
-    folder: Path, url: str, ca_file: Path, count: int, prefix: tuple[str, ...] = ()
-) -> None:
+async def scenario(folder: Path, url: str, ca_file: Path, prefix: tuple[str, ...] = ()) -> None:
     """Measure beside the troubled webhooks, and again right after a restart."""
     async with Receiver(host=HOST) as receiver:
         daemon = Daemon(
@@ -79,11 +79,11 @@ async def scenario(
                 await daemon.webhook(url.format(number), "verdict.block")
             await daemon.webhook(receiver.url, "verdict.allow")
             await daemon.publish(*[{"eventType": "verdict.block", "data": {"n": 1}}] * BACKLOG)
-            p99_s = await measure(daemon, receiver, count)
+            p99_s = await measure(daemon, receiver, COUNT)
             assert p99_s < P99_S
             await daemon.kill()
             await daemon.start(prefix=prefix)
-            p99_s = await measure(daemon, receiver, count // 2)
+            p99_s = await measure(daemon, receiver, COUNT)
             assert p99_s < P99_S
         finally:
             await daemon.kill()
@@ -96,7 +96,7 @@ async def test_webhooks_that_hold_their_connections_delay_no_other(
     """300 that never answer, or answer and drip, each with a backlog: one that works is at once."""
     async with hostile(mode) as (port, ca_file):
         merged = authorities(tmp_path, ca_file, shared_authority().ca_file)
-        await scenario(tmp_path, f"https://{HOST}:{port}/{{}}", merged, 300)
+        await scenario(tmp_path, f"https://{HOST}:{port}/{{}}", merged)
 
 
 async def test_names_that_no_server_answers_for_delay_no_other(tmp_path: Path) -> None:
@@ -113,6 +113,5 @@ async def test_names_that_no_server_answers_for_delay_no_other(tmp_path: Path) -
             tmp_path,
             "https://dead{}.example.com/",
             shared_authority().ca_file,
-            300,
             prefix=(unshare, "-m", "sh", "-c", mount, "sh"),
         )

@@ -3,12 +3,10 @@
 127.0.0.1 stands for the public address, being the only one allowed; 127.0.0.2 for a private one.
 """
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from tests.integration.receivers import Receiver, Reply
 from tests.integration.transport.name_server import Answer, NameServer
@@ -16,11 +14,11 @@ from tests.programs import program, unavailable
 from tests.system.daemons import Daemon, until
 
 HOST = "rebinding.receiver.test"
+MIXED_HOST = "mixed.receiver.test"
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
 RESOLVER = "127.0.0.54"
 CLOSE = Reply(close=True)
 """An open connection is used again without asking for its name."""
-EVENT: dict[str, Any] = {"eventType": "verdict.block", "data": {}}
 
 
 class Alternating(NameServer):
@@ -60,9 +58,9 @@ async def relay(folder: Path) -> AsyncIterator[Daemon]:
         await daemon.stop()
 
 
-async def attempt(daemon: Daemon) -> str:
+async def attempt(daemon: Daemon, event_type: str = "verdict.block") -> str:
     """Publish an event and return how its only attempt ended."""
-    (published,) = await daemon.publish(EVENT)
+    (published,) = await daemon.publish({"eventType": event_type, "data": {}})
     path = f"/v1/events/{published['eventId']}"
 
     async def ended() -> bool:
@@ -75,24 +73,26 @@ async def attempt(daemon: Daemon) -> str:
 
 
 async def test_a_name_that_turns_private_is_never_connected_to(tmp_path: Path) -> None:
-    """Public, then private: blocked, without one connection to the private address."""
+    """Public, then private or both: blocked, without one connection to the private address."""
     async with (
-        NameServer({HOST: [PUBLIC]}, (RESOLVER, 53)) as names,
+        NameServer({HOST: [PUBLIC], MIXED_HOST: [PUBLIC]}, (RESOLVER, 53)) as names,
         Receiver(host=HOST, bind=PUBLIC, respond=CLOSE) as public,
         Receiver(host=HOST, bind=PRIVATE, port=public.port) as private,
         relay(tmp_path) as daemon,
     ):
-        await daemon.webhook(public.url)
-        assert await attempt(daemon) == "success"
-        names.zone[HOST] = [PRIVATE]
+        await daemon.webhook(public.url, "verdict.block")
+        await daemon.webhook(public.url.replace(HOST, MIXED_HOST), "verdict.allow")
+        for event_type in ("verdict.block", "verdict.allow"):
+            assert await attempt(daemon, event_type) == "success"
+        names.zone.update({HOST: [PRIVATE], MIXED_HOST: [PUBLIC, PRIVATE]})
 
-        async def is_blocked() -> bool:
-            return await attempt(daemon) == "blocked_address"
+        # What was found is remembered for five seconds: of both names at the same time.
+        for event_type in ("verdict.block", "verdict.allow"):
 
-        await until(is_blocked, "the new address was noticed", timeout_s=30)
-        names.zone[HOST] = [PUBLIC, PRIVATE]
-        await asyncio.sleep(6)  # what was found is remembered for five seconds
-        assert await attempt(daemon) == "blocked_address"
+            async def is_blocked(event_type: str = event_type) -> bool:
+                return await attempt(daemon, event_type) == "blocked_address"
+
+            await until(is_blocked, f"{event_type}: the new address was noticed", timeout_s=30)
         assert private.connections == 0
 
 
