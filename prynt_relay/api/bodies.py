@@ -1,7 +1,9 @@
 """Request bodies: JSON into types, with refusals that name the field."""
 
 import asyncio
+import json
 import re
+from collections import Counter
 from typing import Final, TypeVar
 
 import msgspec
@@ -100,7 +102,8 @@ async def decode_body(request: web.Request, kind: type[T], *, optional: bool = F
 def decode(body: bytes, kind: type[T]) -> T:
     """Return `body` as `kind`; raises ProblemError (`invalid_json`) or InvalidFieldError."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        found = msgspec.json.decode(body, type=kind)
+        _check_keys(body)
     except msgspec.ValidationError as error:
         _check_json(body)
         raise _invalid(str(error), kind) from None
@@ -108,6 +111,21 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise ProblemError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise ProblemError(400, "invalid_json", "the body is nested too deep") from None
+    return found
+
+
+def _check_keys(body: bytes) -> None:
+    """Raise InvalidFieldError for a key that an object has twice.
+
+    msgspec keeps the last of them, and one of two values that somebody meant would be lost.
+    """
+    json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        counted = Counter(name for name, _ in pairs)
+        raise InvalidFieldError(counted.most_common(1)[0][0][:64], "is given twice; give it once")
 
 
 def _check_json(body: bytes) -> None:

@@ -135,6 +135,25 @@ async def test_bodies_are_plain_json_in_utf8(
         assert answer.code == "unsupported_media_type"
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"url":"https://a.example/","events":["*"],"events":["verdict.block"]}', "events"),
+        (
+            b'{"url":"https://a.example/","events":["*"],"headers":{"X-A":"1","X-A":"2"}}',
+            "X-A",
+        ),
+    ],
+)
+async def test_a_key_that_is_given_twice_is_refused(api: Api, body: bytes, field: str) -> None:
+    """Neither of the two values is taken for the one that was meant."""
+    json_type = {"Content-Type": "application/json"}
+    answer = await api.ask("POST", "/v1/webhooks", raw=body, headers=json_type)
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert answer.json["errors"] == [{"field": field, "message": "is given twice; give it once"}]
+    assert (await api.get("/v1/webhooks")).json["data"] == []
+
+
 async def test_a_body_over_8_mib_is_refused(api: Api) -> None:
     """413 at once where the length is given, and as soon as it shows where it isn't."""
     path = "/v1/events"
