@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -10,9 +10,10 @@ from aiohttp import web
 from prynt_relay.api import presenters
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.log_handlers import DELIVERY_FILTERS, read_deliveries
-from prynt_relay.api.outputs import Attempt, DeliveryList
+from prynt_relay.api.outputs import Attempt, Delivery, DeliveryList
 from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import words
+from prynt_relay.dashboard.samples import sample_deliveries
 from prynt_relay.dashboard.site import SITE
 from prynt_relay.dashboard.webhook_forms import see_other
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
@@ -64,7 +65,8 @@ async def _log(request: web.Request, webhook: Webhook | None) -> web.Response:
         states=[state.label for state in DeliveryState],
         event_types=[info.name for info in deps.event_types],
         mistake=mistake,
-        hosts=_hosts(deps, found),
+        names=names_of(deps, found.data),
+        samples=await sample_deliveries(deps, (row.id for row in found.data)),
         **({"webhook": None} if webhook is None else describe(request, webhook)),
     )
 
@@ -84,12 +86,13 @@ def next_url(request: web.Request, cursor: str | None) -> str | None:
     return str(request.rel_url.with_query({**given, "cursor": cursor}))
 
 
-def _hosts(deps: Deps, found: DeliveryList) -> Mapping[str, str]:
-    hosts = {}
-    for row in found.data:
+def names_of(deps: Deps, rows: Iterable[Delivery]) -> Mapping[str, str]:
+    """Return what people call each delivery's webhook; empty for one that was deleted."""
+    names = {}
+    for row in rows:
         webhook = deps.registry.by_id(row.webhook_id)
-        hosts[row.webhook_id] = "" if webhook is None else webhook.host
-    return hosts
+        names[row.webhook_id] = "" if webhook is None else webhook.description or webhook.host
+    return names
 
 
 async def delivery_page(request: web.Request) -> web.Response:

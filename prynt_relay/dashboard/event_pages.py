@@ -10,7 +10,8 @@ from prynt_relay.api.log_handlers import EVENT_FILTERS, read_events
 from prynt_relay.api.outputs import EventList
 from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import words
-from prynt_relay.dashboard.delivery_pages import asking, next_url
+from prynt_relay.dashboard.delivery_pages import asking, names_of, next_url
+from prynt_relay.dashboard.samples import sample_deliveries, sample_events
 from prynt_relay.dashboard.site import SITE
 from prynt_relay.dashboard.webhook_forms import see_other
 from prynt_relay.errors import InvalidFieldError, NotFoundError
@@ -41,6 +42,7 @@ async def event_list(request: web.Request) -> web.Response:
         "events.html",
         status=422 if mistake else 200,
         rows=found.data,
+        samples=await sample_events(deps, (row.event_id for row in found.data)),
         next_url=next_url(request, found.next_cursor),
         first_url=str(request.rel_url.without_query_params("cursor")),
         is_first="cursor" not in request.query,
@@ -64,15 +66,12 @@ async def event_page(request: web.Request) -> web.Response:
             f"There is no event {event_id[:40]!r}. It may be older than history is kept."
         )
     view = presenters.event_detail(found, wall_offset_ms(deps.clock))
-    hosts = {}
-    for row in view.deliveries:
-        webhook = deps.registry.by_id(row.webhook_id)
-        hosts[row.webhook_id] = "" if webhook is None else webhook.host
     return await site.render(
         request,
         "event.html",
         event=view,
         data=bytes(view.data).decode(errors="replace"),
-        hosts=hosts,
+        names=names_of(deps, view.deliveries),
+        samples=await sample_deliveries(deps, (row.id for row in view.deliveries)),
         api_version=found.event.api_version,
     )

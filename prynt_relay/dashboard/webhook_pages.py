@@ -14,6 +14,7 @@ from prynt_relay.api.outputs import BacklogView, DeliveryDetail, WebhookView
 from prynt_relay.clock import wall_offset_ms
 from prynt_relay.dashboard import charts
 from prynt_relay.dashboard.attention import Health, disables_at_ms, health_of
+from prynt_relay.dashboard.samples import sample_deliveries
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.dashboard.snippets import snippets
 from prynt_relay.errors import NotFoundError
@@ -120,7 +121,8 @@ async def webhook_page(request: web.Request) -> web.Response:
     deps, site = request.app[DEPS], request.app[SITE]
     webhook = webhook_of(request)
     stats = await read_stats(deps, webhook.id, webhook.row)
-    recent = await deps.storage.read(lambda conn: _recent(conn, webhook.row))
+    rows = await deps.storage.read(lambda conn: _recent(conn, webhook.row))
+    recent = [presenters.delivery(row, wall_offset_ms(deps.clock)) for row in rows]
     return await site.render(
         request,
         "webhook.html",
@@ -128,7 +130,8 @@ async def webhook_page(request: web.Request) -> web.Response:
         backlog=stats.backlog,
         charts=(charts.attempts_chart(stats.hours), charts.latency_chart(stats.hours)),
         ratio=charts.percent(charts.success_ratio(stats.hours)),
-        recent=[presenters.delivery(row, wall_offset_ms(deps.clock)) for row in recent],
+        recent=recent,
+        samples=await sample_deliveries(deps, (row.id for row in recent)),
         event_types=_testable(deps, webhook),
         tested=await read_attempt(deps, webhook, request.query.get("tested", "")),
         timeout_s=site.settings.timeout_s(),

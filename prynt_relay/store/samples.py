@@ -20,7 +20,14 @@ SAMPLES: Final = RowStatement(
     ")",
 )
 
+_EVENTS: Final = RowStatement("SELECT id FROM events WHERE is_test = 1 AND id IN (VALUES ", 1, ")")
+
 
 def samples_among(connection: sqlite3.Connection, delivery_rows: list[int]) -> set[int]:
     """Those of the deliveries that are a sample's."""
     return {row for (row,) in SAMPLES.fetch(connection, delivery_rows)}
+
+
+def sample_events_among(connection: sqlite3.Connection, event_rows: list[int]) -> set[int]:
+    """Those of the events that are samples."""
+    return {row for (row,) in _EVENTS.fetch(connection, event_rows)}

@@ -166,3 +166,15 @@ async def test_curl_commands_are_quoted(tmp_path: Path) -> None:
         answer = await browser.get(f"/deliveries/del{delivery_id}/attempts/1/curl")
         assert answer.headers["Content-Type"].startswith("text/plain")
         assert "'\"'\"'; touch /tmp/x; '\"'\"'" in answer.text
+
+
+async def test_what_would_reorder_text_or_not_be_seen_is_spelled_out(tmp_path: Path) -> None:
+    """A response can't turn the line around that shows it, nor hide anything in it."""
+    body = "paid \u202eDELIAF\u202c and\u200bhidden \x1b[31m"
+    reply = Reply(500, body.encode())
+    async with Receiver(respond=reply) as receiver, browsing(tmp_path) as browser:
+        webhook, _ = await subscribe(browser.relay, receiver)
+        page = await browser.get(f"/deliveries/{await _tested(browser, webhook.id)}")
+        assert page.shows(r"paid \u202eDELIAF\u202c and\u200bhidden \u001b[31m")
+        for unseen in "\u202e\u202c\u200b\x1b":
+            assert unseen not in page.text
