@@ -204,6 +204,6 @@ def check_events(events: Sequence[str], known: Sequence[str]) -> tuple[str, ...]
     if unknown:
         raise InvalidFieldError(
             "events",
-            f"{unknown[0][:100]!r} is not a known event type; GET /v1/event-types lists them",
+            f"{unknown[0][:100]!r} is not a known event type; known are {', '.join(known)}",
         )
     return ("*",) if "*" in events else tuple(dict.fromkeys(events))

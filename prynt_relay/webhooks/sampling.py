@@ -102,7 +102,8 @@ class Sampling:
         if asked not in self._event_types:
             raise InvalidFieldError(
                 "eventType",
-                f"{asked[:100]!r} is not a known event type; GET /v1/event-types lists them",
+                f"{asked[:100]!r} is not a known event type; known are "
+                f"{', '.join(self._event_types)}",
             )
         if webhook.format is Format.FINGERPRINT and asked != IDENTIFICATION:
             raise InvalidFieldError(

@@ -71,9 +71,11 @@ def test_events_send_takes_files_of_many(api: FakeApi, prynt: Prynt, tmp_path: P
     path = tmp_path / "events.jsonl"
     path.write_text("\n".join(lines) + "\n\n")
     done = prynt("events", "send", "--file", str(path))
-    assert done.out == "2,500 events are stored, 0 of them before\n"
+    assert done.out == "2,500 events are stored\n"
     assert [len(body) for _, _, body in api.requests] == [1000, 1000, 500]
     assert b'{"eventType":"a.b","data":{"n":7.0}}' in api.raw_bodies[0]
+    path.write_text(lines[0])
+    assert prynt("events", "send", "--file", str(path)).out == "1 event is stored\n"
     array = " [ " + " ,\n".join(lines[:3]) + " ]"
     streamed = prynt("events", "send", "--file", "-", "--json", stdin=array.encode())
     assert [json.loads(line)["ok"] for line in streamed.out.splitlines()] == [True] * 3

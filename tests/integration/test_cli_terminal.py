@@ -118,8 +118,30 @@ def test_many_deliveries_are_counted_up_to_a_bound(api: FakeApi, env: dict[str, 
     api.deliveries = [delivery(n) for n in range(1, 1502)]
     with OnTerminal("webhooks", "retry", HOOK, "--since", "24h", env=env) as running:
         running.read_until("Send 1,001 or more deliveries")
-        running.interrupt()
-        assert running.finish().code == 130
+        running.write("n\r")
+        assert running.finish().code == 1
+
+
+def test_what_was_never_tried_does_not_stand_in_the_way_of_counting(
+    api: FakeApi, env: dict[str, str]
+) -> None:
+    """Only scheduled deliveries that failed once are sent again, and so counted, up to the bound."""
+    untried = [delivery(n, state="scheduled", attemptCount=0) for n in range(1, 1101)]
+    api.deliveries = untried + [delivery(n, state="scheduled") for n in range(1101, 1108)]
+    args = ("webhooks", "retry", HOOK, "--since", "24h")
+    with OnTerminal(*args, env=env) as running:
+        running.read_until("Send 7 deliveries")
+        running.write("n\r")
+        assert running.finish().code == 1
+
+
+def test_a_disabled_webhooks_window_is_refused_without_a_question(
+    api: FakeApi, env: dict[str, str]
+) -> None:
+    """There is nothing to decide: the API's refusal is what one reads."""
+    api.deliveries = [delivery()]
+    api.webhooks[0]["enabled"] = False
+    assert "?" not in on_terminal("webhooks", "retry", HOOK, "--since", "1h", env=env)[1]
 
 
 @pytest.mark.parametrize(

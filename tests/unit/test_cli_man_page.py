@@ -32,7 +32,7 @@ def test_the_page_is_without_fault_for_man() -> None:
     for text in (
         "prynt webhooks rotate-secret",
         "--retry-schedule DURATION,...",
-        "--format slack --filter 'data.scores.suspect > `50`'",
+        "--events verdict.block --filter 'data.scores.suspect > `50`'",
         "PRYNT_API_KEY_FILE",
         "~/.config/prynt/api-key",
         "EXIT STATUS",

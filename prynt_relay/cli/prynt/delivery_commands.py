@@ -22,6 +22,7 @@ from prynt_relay.cli.prynt.session import Session, with_session
 _STATES: Final = ("scheduled", "delivered", "failed", "held", "cancelled")
 _RETRIED: Final = ("failed", "held", "scheduled")
 _COUNTED: Final = 1000  # counting goes through lists; a person needs no more to decide
+_LOOKED_AT: Final = 5000  # of them, those that were never tried yet don't count
 
 
 @click.command(
@@ -127,7 +128,10 @@ def retry(
             raise click.UsageError("name the window: --since 24h")
         window = {"since": since, **({"until": until} if until else {})}
         if not yes and session.asks():
-            question = _question(session, target, window, states or _RETRIED)
+            question = ""
+            # Of a disabled one there is nothing to ask: the API refuses, and says why.
+            if session.client.get(path_of("webhooks", target)).value["enabled"]:
+                question = _question(session, target, window, states or _RETRIED)
             session.may_go_on(question, yes=not question)
         body = {**window, **({"states": list(states)} if states else {})}
         answer = session.client.send("POST", path_of("webhooks", target, "retry"), body)
@@ -147,9 +151,15 @@ def _question(
     count, more = 0, ""
     for state in states:
         params = {"state": state, **window}
-        rows = list(iterate_rows(session.client, path, params, _COUNTED + 1))
-        count += sum(1 for row in rows if state != "scheduled" or row["attemptCount"] > 0)
-        more = "or more " if len(rows) > _COUNTED else more
+        looked_at = counted = 0
+        for row in iterate_rows(session.client, path, params, _LOOKED_AT):
+            looked_at += 1
+            counted += state != "scheduled" or row["attemptCount"] > 0
+            if counted > _COUNTED:
+                break
+        count += counted
+        if counted > _COUNTED or looked_at == _LOOKED_AT:
+            more = "or more "
     if not count and not more:
         return ""
     return f"Send {count:,} {more}{'delivery' if count == 1 else 'deliveries'} to {webhook} again?"

@@ -141,7 +141,8 @@ def _send_file(session: Session, name: str) -> None:
         total += len(answer.value)
         duplicates += sum(1 for each in answer.value if each["duplicate"])
     if not session.json:
-        session.terminal.say(f"{total:,} events are stored, {duplicates:,} of them before")
+        text = "1 event is stored" if total == 1 else f"{total:,} events are stored"
+        session.terminal.say(f"{text}, {duplicates:,} of them before" if duplicates else text)
 
 
 def _event_texts(text: str, name: str) -> Iterator[str]:

@@ -17,8 +17,8 @@ from prynt_relay.cli.prynt.webhook_view import show_secret, show_webhook
         "prynt webhooks create https://yourapp.com/webhooks/prynt \\",
         "    --events verdict.block,alert.triggered --description 'Fraud alerts'",
         "prynt webhooks create https://old.example.com/fp --profile fingerprint",
-        "prynt webhooks create https://hooks.slack.com/services/… --events verdict.block \\",
-        "    --format slack --filter 'data.scores.suspect > `50`'",
+        "prynt webhooks create https://hooks.slack.com/services/… --format slack \\",
+        "    --events verdict.block --filter 'data.scores.suspect > `50`'",
     )
 )
 @click.argument("url")
