@@ -125,7 +125,7 @@ def test_many_deliveries_are_counted_up_to_a_bound(api: FakeApi, env: dict[str, 
 def test_what_was_never_tried_does_not_stand_in_the_way_of_counting(
     api: FakeApi, env: dict[str, str]
 ) -> None:
-    """Only scheduled deliveries that failed once are sent again, and so counted, up to the bound."""
+    """Only what failed once is sent again, and so counted, however much was never tried."""
     untried = [delivery(n, state="scheduled", attemptCount=0) for n in range(1, 1101)]
     api.deliveries = untried + [delivery(n, state="scheduled") for n in range(1101, 1108)]
     args = ("webhooks", "retry", HOOK, "--since", "24h")
