@@ -33,7 +33,7 @@ OUTCOME_HELP: Final = {
     "connection_refused": "Nothing listens at the host's port.",
     "connection_error": "The connection broke, or what came back wasn't HTTP.",
     "tls_error": "No TLS connection: most often a certificate that doesn't verify.",
-    "blocked_address": "The name resolves to an address that isn't public.",
+    "blocked_address": "The address isn't public, or http isn't allowed any more.",
 }
 STATES: Final = {
     "scheduled": "Scheduled",
