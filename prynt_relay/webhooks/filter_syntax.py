@@ -1,6 +1,7 @@
 """What can be said of a filter's expression without an event: is it right, what does it read."""
 
 import itertools
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,6 +19,7 @@ Tree = dict[str, Any]
 Path = tuple[str, str | None]
 """A member of the envelope; of `data` also the member in it, or None where it is read whole."""
 
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _FUNCTIONS: Final[dict[str, Any]] = functions.Functions.FUNCTION_TABLE
 
 
@@ -51,7 +53,11 @@ def _parse(expression: str) -> Tree:
         raise _wrong(expression, error.lexer_position, _first_line(error.message)) from None
     except exceptions.ParseError as error:
         # The library gives no position with some errors.
-        raise _wrong(expression, error.lex_position, _first_line(error.msg)) from None
+        what = _first_line(error.msg)
+        number = _NUMBER.match(expression, error.lex_position)
+        if number is not None and what == "invalid token":
+            what += f"; a number stands in backticks: `{number[0]}`"
+        raise _wrong(expression, error.lex_position, what) from None
     except RecursionError:
         raise _too_deep() from None
     except Exception:  # noqa: BLE001 - the parser runs over the end of some broken expressions

@@ -105,7 +105,11 @@ def test_an_expression_is_true_of_the_envelope_or_not(expression: str, expected:
         ("data.", "at character 6: "),
         ("data.scores[", "at character 13: the expression ends too early"),
         ("data.list[?x='y']", "at character 13 near \"='y']\": Unknown token '='"),
-        ("data.scores.suspect > 50", 'at character 23 near "50"'),
+        (
+            "data.scores.suspect > 50",
+            'at character 23 near "50": invalid token; a number stands in backticks: `50`',
+        ),
+        ("data.x == -1.5", "invalid token; a number stands in backticks: `-1.5`"),
         ("data verdict", 'at character 6 near "verdict": Unexpected token'),
         ("data.x == 'open", "at character 11 near \"'open\": Unclosed ' delimiter"),
         ("#", 'at character 1 near "#"'),
