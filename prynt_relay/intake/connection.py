@@ -378,6 +378,7 @@ def _failure(error: BaseException) -> RefusedEventError:
     else:
         _log.error("an event can't be handed in", action="intake_failed", exc_info=error)
         why = "an internal error, which the relay's log describes"
-    return RefusedEventError(
-        "storage_unavailable", f"not stored: {why}; send the event again later"
-    )
+    # The store's own words, which the API's callers get as they are, may say either already.
+    why = why.removeprefix("not stored: ")
+    advice = "" if " again" in why else "; send the event again later"
+    return RefusedEventError("storage_unavailable", f"not stored: {why}{advice}")

@@ -159,6 +159,39 @@ def test_hostile_errors_are_spelled_out(prynt: Prynt) -> None:
     assert done == (1, "", "prynt: no\\x1b[2J\\nway\n")
 
 
+@pytest.mark.parametrize(
+    ("status", "problem", "told"),
+    [
+        (
+            "503 Service Unavailable",
+            {"code": "storage_unavailable", "detail": "not stored: disk full; send it again later"},
+            "not stored: disk full; send it again later",
+        ),
+        (
+            "503 Service Unavailable",
+            {"code": "storage_unavailable", "detail": "the disk is full"},
+            "the disk is full; try again shortly",
+        ),
+        (
+            "400 Bad Request",
+            {"code": "invalid_event", "detail": "[0]: data: must be an object", "index": 0},
+            "data: must be an object (event 1 of the batch)",
+        ),
+    ],
+)
+def test_an_error_says_each_thing_once(
+    status: str, problem: dict[str, object], told: str, prynt: Prynt
+) -> None:
+    """Advice that the API gives isn't given again, nor the place in a batch in two ways."""
+    body = json.dumps({"title": "t", **problem}).encode()
+    server = Answering(http_answer(status, "application/problem+json", body))
+    try:
+        done = prynt("--api-url", server.url, "events", "send", "a.b", "--data", "{}")
+    finally:
+        server.close()
+    assert done == (1, "", f"prynt: {told}\n")
+
+
 def test_a_daemon_that_does_not_answer(prynt: Prynt, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is bounded, and the line says how long it was."""
     monkeypatch.setattr(Session.connect, "__defaults__", (0.2,))

@@ -199,9 +199,9 @@ class ApiClient:
                 "own is in its state folder's api-key: give it with --api-key or $PRYNT_API_KEY"
             )
         else:
-            advice = _advice(status, path)
-            # A 404 of the API's own advises in terms of the API: here the command says it.
             told = _told(problem)
+            advice = _advice(status, path, told)
+            # A 404 of the API's own advises in terms of the API: here the command says it.
             message = told.partition(";")[0] + advice if status == 404 and advice else told + advice
         return CommandError(safe_line(message), problem=text.strip())
 
@@ -209,8 +209,10 @@ class ApiClient:
 def _told(problem: dict[str, Any]) -> str:
     """Say a problem document (RFC 9457) in one line, with the fields that it names."""
     told = str(problem.get("detail") or problem.get("title") or problem.get("code")).rstrip(".")
-    if isinstance(problem.get("index"), int):
-        told += f" (event {problem['index'] + 1} of the batch)"
+    index = problem.get("index")
+    if isinstance(index, int):
+        # People count from one; the API's own text begins with its index.
+        told = f"{told.removeprefix(f'[{index}]: ')} (event {index + 1} of the batch)"
     faults = problem.get("errors")
     for fault in faults if isinstance(faults, list) else []:
         if isinstance(fault, dict):
@@ -228,11 +230,11 @@ _ADVICE: Final = {
 }
 
 
-def _advice(status: int, path: str) -> str:
+def _advice(status: int, path: str, told: str) -> str:
     if status == 404:
         advice = _ADVICE.get(path.split("/")[2])
         return f"; {advice}" if advice else ""
-    if status == 503:
+    if status == 503 and "again" not in told:
         return "; try again shortly"
     return ""
 

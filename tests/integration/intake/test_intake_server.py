@@ -224,6 +224,30 @@ async def test_when_the_store_fails_the_publisher_is_told(rig: Rig) -> None:
     assert (await publisher.answer())["ok"]
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (
+            "not stored: database or disk is full (SQLITE_FULL); send it again later",
+            "not stored: database or disk is full (SQLITE_FULL); send it again later",
+        ),
+        (
+            "the database failed; the daemon must be restarted",
+            "not stored: the database failed; the daemon must be restarted; "
+            "send the event again later",
+        ),
+    ],
+)
+async def test_a_refusal_of_the_store_says_each_thing_once(
+    told: str, message: str, rig: Rig
+) -> None:
+    """What was not done and what to do about it stand in it, whoever says so, and not twice."""
+    publisher = await rig.connect()
+    rig.store.failure = StorageUnavailableError(told)
+    publisher.write(line_of(1))
+    assert (await publisher.answer())["error"]["message"] == message
+
+
 async def test_a_fault_within_is_answered_and_told_apart_from_the_disk(rig: Rig) -> None:
     """One event that the relay fails on doesn't take down the connection of all others."""
     publisher = await rig.connect()
