@@ -92,6 +92,21 @@ def test_deliveries_fit_the_width(
     assert max(map(len, shown.splitlines())) <= int(columns)
 
 
+def test_a_long_event_type_is_shortened_instead_of_costing_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 120 columns every delivery keeps its tries and its next attempt beside one long type."""
+    monkeypatch.setenv("COLUMNS", "120")
+    long = delivery(6, "company." + "x" * 55, "delivered")
+    list_deliveries(Terminal(), [*DELIVERIES, long], of_all=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    for title in ("TRIES", "LAST", "NEXT", "CREATED"):
+        assert title in lines[0]
+    assert "  company.xxxxxxxx" in lines[-1]
+    assert "x…  delivered" in lines[-1]
+
+
 def test_nothing_is_cut_off_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

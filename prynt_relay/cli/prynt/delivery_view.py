@@ -8,6 +8,8 @@ from prynt_relay.cli.prynt.moments import ago, until
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
 
 STATE_STYLES: Final = {"delivered": "green", "failed": "red", "held": "cyan", "cancelled": "dim"}
+_TYPE_LEAST: Final = len("identification.complete")
+"""So that one long type of somebody's own costs no other column its place."""
 SHORT_OUTCOMES: Final = {
     "connection_refused": "refused",
     "connection_error": "conn error",
@@ -61,7 +63,7 @@ def list_deliveries(
     ids = Column("DELIVERY", [Cell(d["id"]) for d in deliveries])
     hooks = [Column("WEBHOOK", [Cell(d["webhookId"]) for d in deliveries])] if of_all else []
     events = Column("EVENT", [Cell(d["eventId"]) for d in deliveries])
-    types = Column("TYPE", [Cell(d["eventType"]) for d in deliveries])
+    types = Column("TYPE", [Cell(d["eventType"]) for d in deliveries], _TYPE_LEAST)
     states = Column("STATE", [state_cell(d) for d in deliveries])
     plans = Column("STATE", [_plan_cell(d, now_s) for d in deliveries])
     tries = Column("TRIES", [Cell(str(d["attemptCount"])) for d in deliveries], right=True)
