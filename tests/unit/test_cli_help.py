@@ -48,13 +48,13 @@ def test_every_command_of_the_contract_is_there() -> None:
     [pytest.param(context, command, id=context.command_path) for context, command, _ in commands()],
 )
 def test_every_command_explains_itself(context: click.Context, command: click.Command) -> None:
-    """Each has a help text, help for each option, and takes the three shared options."""
+    """Each has a help text that fits 80 columns, help for each option, and the shared options."""
     assert command.help
     options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
     assert {name for option in options for name in option.opts} >= SHARED
     assert [option.name for option in options if not option.help] == []
     text = command.get_help(context)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_commands_with_arguments_show_examples() -> None:

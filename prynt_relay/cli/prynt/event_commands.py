@@ -66,7 +66,7 @@ def get(session: Session, event: str) -> None:
 @click.command(
     epilog=examples(
         'prynt events send verdict.block --data \'{"visitorId": "pv_8kX2mNqR3jT7p"}\'',
-        "prynt events send verdict.block --data @event.json --idempotency-key order-4711",
+        "prynt events send verdict.block --data @event.json --idempotency-key order-1",
         "prynt events send verdict.block --sample",
         "prynt events send --file events.jsonl      # one object a line, or an array",
     )

@@ -16,7 +16,7 @@ from prynt_relay.cli.prynt.terminal import Cell
 @click.command(
     epilog=examples(
         "prynt listen --port 3000 --secret whsec_…",
-        "prynt webhooks test --url http://localhost:3000/webhooks/prynt --secret whsec_…",
+        "prynt webhooks test --url http://localhost:3000/ --secret whsec_…",
         "prynt listen --port 3000 --status 503      # to see the retries",
     )
 )

@@ -28,7 +28,8 @@ _DEFAULT_TYPE = "identification.complete"
         "prynt webhooks test wh_3kR8mNqT7xP2v --event verdict.block",
         "prynt webhooks test --url http://localhost:3000/webhooks/prynt \\",
         "    --event identification.complete",
-        "prynt webhooks test wh_3kR8mNqT7xP2v --dry-run --filter 'data.scores.suspect > `50`'",
+        "prynt webhooks test wh_3kR8mNqT7xP2v --dry-run \\",
+        "    --filter 'data.scores.suspect > `50`'",
     )
 )
 @click.argument("webhook", type=WEBHOOK, required=False)

@@ -54,8 +54,9 @@ def create(
 
 @click.command(
     epilog=examples(
-        "prynt webhooks update wh_3kR8mNqT7xP2v --events verdict.block,verdict.challenge",
-        "prynt webhooks update wh_3kR8mNqT7xP2v --timeout 5s --retry-schedule 1m,10m,1h",
+        "prynt webhooks update wh_3kR8mNqT7xP2v \\",
+        "    --events verdict.block,verdict.challenge",
+        "prynt webhooks update wh_3kR8mNqT7xP2v --timeout 5s --retry-schedule 1m,10m",
         "prynt webhooks update wh_3kR8mNqT7xP2v --no-basic-auth --filter ''",
     )
 )
