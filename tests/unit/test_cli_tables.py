@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from prynt_relay.cli.prynt import delivery_view, stream_view, webhook_view
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
 from prynt_relay.cli.prynt.moments import parse_moment
-from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
+from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal, cut_middle
 from prynt_relay.cli.prynt.webhook_view import list_webhooks
 
 NOW_S = parse_moment("2026-02-14T12:00:00Z")
@@ -143,11 +144,11 @@ WEBHOOKS = [
 ]  # fmt: skip
 
 WEBHOOKS_AT_80 = """\
-WEBHOOK           STATE              URL                    EVENTS
-wh_3kR8mNqT7xP01  enabled            yourapp.com/webhooks…  verdict.block, aler…
-wh_3kR8mNqT7xP02  failing 3h         hooks.slack.com/…      verdict.block, aler…
-wh_3kR8mNqT7xP03  disabled: failing  staging.example.com/…  all
-wh_3kR8mNqT7xP04  disabled           日本.example/受信      verdict.block, aler…
+WEBHOOK           STATE              URL                 EVENTS      DESCRIPTION
+wh_3kR8mNqT7xP01  enabled            yourapp.…s/prynt?…  verdict.b…  Fraud aler…
+wh_3kR8mNqT7xP02  failing 3h         hooks.slack.com/…   verdict.b…
+wh_3kR8mNqT7xP03  disabled: failing  staging.…/incoming  all
+wh_3kR8mNqT7xP04  disabled           日本.example/受信   verdict.b…
 """
 
 WEBHOOKS_AT_160 = """\
@@ -172,6 +173,39 @@ def test_webhooks_fit_the_width(
     out = capsys.readouterr().out
     assert out == shown
     assert "hidden" not in out
+
+
+def test_webhooks_on_one_host_can_be_told_apart_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of each path shows, and the description, also where the state is a long one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    urls = [f"http://127.0.0.1:13001/receivers/of/tenant-{name}" for name in ("ada", "bob", "eve")]
+    rows = [webhook(n, url, description=url[-3:].upper()) for n, url in enumerate(urls)]
+    rows[1] |= {"enabled": False, "disabledReason": "failing"}
+    list_webhooks(Terminal(), rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for line, name in zip(lines[1:], ("ada", "bob", "eve"), strict=True):
+        assert f"  127.0.0.…enant-{name}  " in line
+        assert line.endswith(name.upper())
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abcdefghij", 10, "abcdefghij"),
+        ("abcdefghij", 9, "abcd…ghij"),
+        ("abcdefghij", 8, "abc…ghij"),
+        ("日本語受信箱", 8, "日…信箱"),
+        ("日本語受信箱", 5, "日…箱"),
+        ("abcdefghij", 1, "…"),
+    ],
+)
+def test_a_middle_is_cut_out_within_the_width(text: str, width: int, shown: str) -> None:
+    """Beginning and end stay, wide characters whole."""
+    assert cut_middle(text, width) == shown
+    assert cell_len(shown) <= width
 
 
 def test_markup_and_control_characters_are_text(

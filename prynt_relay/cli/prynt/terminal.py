@@ -24,12 +24,16 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A table's column. One that may shrink does, with `…`, down to `least` cells."""
+    """A table's column. One that may shrink does, with `…`, down to `least` cells.
+
+    `middle` keeps the end too: what differs in an URL is often its last part.
+    """
 
     title: str
     cells: Sequence[Cell]
     least: int | None = None
     right: bool = False
+    middle: bool = False
 
 
 class Terminal:
@@ -73,6 +77,17 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+
+
+def cut_middle(text: str, width: int) -> str:
+    """Return a safe line cut to `width` cells, with `…` for what its middle lacks."""
+    if cell_len(text) <= width:
+        return text
+    end_width = width // 2
+    at = len(text)
+    while at and cell_len(text[at - 1 :]) <= end_width:
+        at -= 1
+    return set_cell_size(text, max(width - 1 - end_width, 0)).rstrip() + "…" + text[at:]
 
 
 def _console(file: object) -> Console:
@@ -136,7 +151,7 @@ def _row(cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int]
     for i, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
         if i:
             row.append(" " * _GAP)
-        text = cut(safe_line(cell.text), width)
+        text = (cut_middle if column.middle else cut)(safe_line(cell.text), width)
         padding = " " * (width - cell_len(text))
         row.append(padding if column.right else "")
         row.append(text, cell.style)

@@ -47,19 +47,23 @@ def list_webhooks(terminal: Terminal, webhooks: Sequence[Mapping[str, Any]]) -> 
     now_s = time.time()
     ids = Column("WEBHOOK", [Cell(row["id"]) for row in webhooks])
     states = Column("STATE", [state_cell(row, now_s) for row in webhooks])
-    urls = Column("URL", [Cell(_less_secret(row)) for row in webhooks], 36)
-    brief_urls = Column(
-        "URL", [Cell(cell.text.removeprefix("https://")) for cell in urls.cells], 20
+    urls = Column("URL", [Cell(_less_secret(row)) for row in webhooks], 36, middle=True)
+    brief_urls = urls._replace(
+        cells=[Cell(cell.text.partition("://")[2]) for cell in urls.cells], least=22
     )
     events = Column("EVENTS", [Cell(_events(row["events"])) for row in webhooks], 23)
     texts = Column("DESCRIPTION", [Cell(row.get("description") or "") for row in webhooks], 15)
     made = Column("CREATED", [Cell(ago(row["createdAt"], now_s), "dim") for row in webhooks])
     described = [texts] if any(row.get("description") for row in webhooks) else []
+    brief_events = events._replace(least=9)
+    # On a narrow terminal too: it was written to tell webhooks apart.
+    brief_texts = [column._replace(least=10) for column in described]
     terminal.table(
         [
             [ids, states, urls, events, *described, made],
-            [ids, states, urls, events],
-            [ids, states, brief_urls, events._replace(least=10)],
+            *([] if described else [[ids, states, urls, events]]),
+            [ids, states, brief_urls, brief_events, *brief_texts],
+            [ids, states, brief_urls._replace(least=18), brief_events, *brief_texts],
         ]
     )
 
