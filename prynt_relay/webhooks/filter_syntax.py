@@ -53,11 +53,12 @@ def _parse(expression: str) -> Tree:
         raise _wrong(expression, error.lexer_position, _first_line(error.message)) from None
     except exceptions.ParseError as error:
         # The library gives no position with some errors.
+        position = error.lex_position or 0
         what = _first_line(error.msg)
-        number = _NUMBER.match(expression, error.lex_position)
+        number = _NUMBER.match(expression, position)
         if number is not None and what == "invalid token":
             what += f"; a number stands in backticks: `{number[0]}`"
-        raise _wrong(expression, error.lex_position, what) from None
+        raise _wrong(expression, position, what) from None
     except RecursionError:
         raise _too_deep() from None
     except Exception:  # noqa: BLE001 - the parser runs over the end of some broken expressions

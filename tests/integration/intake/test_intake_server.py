@@ -233,8 +233,10 @@ async def test_when_the_store_fails_the_publisher_is_told(rig: Rig) -> None:
         ),
         (
             "the database failed; the daemon must be restarted",
-            "not stored: the database failed; the daemon must be restarted; "
-            "send the event again later",
+            (
+                "not stored: the database failed; the daemon must be restarted; "
+                "send the event again later"
+            ),
         ),
     ],
 )
