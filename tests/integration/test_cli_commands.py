@@ -80,6 +80,7 @@ def test_a_page_without_rows_does_not_end_a_list(api: FakeApi, prynt: Prynt) -> 
         (("webhooks", "get", "nonsense"), "'nonsense' is no id; wanted wh_…"),
         (("webhooks", "get", DELIVERY), "is a delivery, see `prynt webhooks inspect`"),
         (("webhooks", "inspect", EVENT), "is an event, see `prynt events get`"),
+        (("webhooks", "inspect", DELIVERY, "--raw", "--json"), "give one of them"),
         (("webhooks", "retry", HOOK), "name the window: --since 24h"),
         (("webhooks", "retry", DELIVERY, "--since", "1h"), "a webhook's deliveries"),
         (("webhooks", "retry", HOOK, "--since", "1h", "--state", "cancelled"), "cancelled"),
@@ -192,6 +193,22 @@ def test_inspect_shows_both_sides_of_every_attempt(api: FakeApi, prynt: Prynt) -
     as_json = prynt("webhooks", "inspect", DELIVERY, "--json").out
     assert json.loads(as_json) == api.deliveries[0]
     assert "\x1b" not in as_json
+
+
+def test_inspect_prints_the_body_byte_for_byte(api: FakeApi, prynt: Prynt) -> None:
+    """What a receiver's signature was made of can be piped on; the headers stand beside it."""
+    sent = '{"eventId":"é\u2028\x7f","data":{"confidence":1.0, "a":1,"a":2}}'
+    last = attempt(2)
+    last["request"]["body"] = sent
+    api.deliveries = [delivery(attempts=[attempt(1), last])]
+    assert prynt("webhooks", "inspect", DELIVERY, "--raw") == (0, sent, "")
+    shown = prynt("webhooks", "inspect", DELIVERY, "--raw", "--show-signature")
+    assert (shown.code, shown.out) == (0, sent)
+    assert "X-Prynt-Timestamp: 1707832922\nX-Prynt-Signature: sha256=5f1d\n" in shown.err
+    api.deliveries = [delivery()]
+    nothing = prynt("webhooks", "inspect", DELIVERY, "--raw")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "nothing was sent" in nothing.err
 
 
 def test_inspect_names_the_message_that_carried_others_too(api: FakeApi, prynt: Prynt) -> None:

@@ -101,6 +101,22 @@ def test_get_shows_every_field(api: FakeApi, prynt: Prynt) -> None:
     assert json.loads(prynt("webhooks", "get", HOOK, "--json").out) == api.webhooks[0]
 
 
+def test_get_tells_whose_timeout_and_retries_hold_and_where_a_failure_shows(
+    api: FakeApi, prynt: Prynt
+) -> None:
+    """What the webhook leaves to the configuration is named, as is the list of its deliveries."""
+    api.webhooks = [webhook(timeout=None, retrySchedule=None)]
+    done = prynt("webhooks", "get", HOOK)
+    assert "Timeout         the configuration's\n" in done.out
+    assert "Retries         the configuration's\n" in done.out
+    assert done.err == ""
+    api.webhooks = [webhook(timeout="5s", retrySchedule=[], failingSince="2026-02-14T10:31:00Z")]
+    done = prynt("webhooks", "get", HOOK)
+    assert "Timeout         5s\n" in done.out
+    assert "Retries         none\n" in done.out
+    assert done.err == f"How its attempts went: prynt webhooks deliveries {HOOK}\n"
+
+
 def test_update_sends_what_changes_and_takes_fields_back(api: FakeApi, prynt: Prynt) -> None:
     """Null takes a field back to its default; what isn't mentioned isn't sent."""
     api.webhooks = [webhook()]

@@ -67,7 +67,8 @@ def test_hostile_text_sends_no_sequence_of_its_own(api: FakeApi, env: dict[str, 
     """All escape sequences on the screen are colours that `prynt` chose."""
     api.webhooks = [webhook(description="\x1b]0;x\x07\x9b2J", url="https://a.example.com/\x1b[5m")]
     api.deliveries = [delivery(attempts=[attempt(1)])]
-    for args in (("list",), ("get", HOOK), ("inspect", DELIVERY)):
+    api.deliveries[0]["attempts"][0]["request"]["body"] = '{"a":"\x7f\x9b2J\u202e"}'
+    for args in (("list",), ("get", HOOK), ("inspect", DELIVERY), ("inspect", DELIVERY, "--raw")):
         text = on_terminal("webhooks", *args, env=env, columns=160)[1]
         rest = re.sub(r"\x1b\[[0-9;]*m", "", text)
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", rest)

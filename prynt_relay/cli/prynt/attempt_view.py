@@ -1,5 +1,6 @@
 """A delivery's attempts, request and response, as one would paste them into a ticket."""
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -74,6 +75,20 @@ def show_exchange(
         _body(terminal, response["body"])
     if response["truncated"]:
         terminal.say(Cell("(the body goes on; the relay keeps its beginning)", "dim"))
+
+
+def write_request(terminal: Terminal, attempt: Mapping[str, Any], *, headers: bool) -> None:
+    """Write a request's body as it was sent; on a terminal what would drive it is spelled out."""
+    sent = attempt["request"]
+    if headers:
+        for name, value in sent["headers"].items():
+            terminal.notice(f"{name}: {value}")
+    if sys.stdout.isatty():
+        sys.stdout.write(safe_block(sent["body"]) + "\n")
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(sent["body"].encode())
+    sys.stdout.buffer.flush()
 
 
 def _heading(terminal: Terminal, attempt: Mapping[str, Any]) -> None:

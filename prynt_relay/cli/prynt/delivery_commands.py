@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from prynt_relay.cli.prynt.api_client import iterate_rows, path_of
-from prynt_relay.cli.prynt.attempt_view import show_delivery
+from prynt_relay.cli.prynt.attempt_view import show_delivery, write_request
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
 from prynt_relay.cli.prynt.identifiers import (
     DELIVERY,
@@ -74,14 +74,31 @@ def deliveries(
         )
 
 
-@click.command(epilog=examples("prynt webhooks inspect del_x9K2mNpR7jT3q"))
+@click.command(
+    epilog=examples(
+        "prynt webhooks inspect del_x9K2mNpR7jT3q",
+        "prynt webhooks inspect del_x9K2mNpR7jT3q --raw > body.json",
+    )
+)
 @click.argument("delivery", type=DELIVERY)
 @click.option("--show-signature", is_flag=True, help="Show the signature headers' values.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Print the last attempt's request body alone, byte for byte as it was sent; with "
+    "--show-signature the request's headers too, on standard error.",
+)
 @with_session
-def inspect(session: Session, delivery: str, *, show_signature: bool) -> None:
+def inspect(session: Session, delivery: str, *, show_signature: bool, raw: bool) -> None:
     """Show a delivery with the request and the response of every attempt."""
+    if raw and session.json:
+        raise click.UsageError("--raw and --json are two ways to print it; give one of them")
     answer = session.client.get(path_of("deliveries", delivery))
-    if session.json:
+    if raw:
+        if not answer.value["attempts"]:
+            raise CommandError(f"no attempt has been made of {delivery} yet: nothing was sent")
+        write_request(session.terminal, answer.value["attempts"][-1], headers=show_signature)
+    elif session.json:
         session.print_json(answer)
     else:
         show_delivery(session.terminal, answer.value, show_signature=show_signature)

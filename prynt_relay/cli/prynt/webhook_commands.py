@@ -40,8 +40,10 @@ def get(session: Session, webhook: str) -> None:
     answer = session.client.get(path_of("webhooks", webhook))
     if session.json:
         session.print_json(answer)
-    else:
-        show_webhook(session.terminal, answer.value)
+        return
+    show_webhook(session.terminal, answer.value)
+    if answer.value.get("failingSince"):
+        session.terminal.notice(f"How its attempts went: prynt webhooks deliveries {webhook}")
 
 
 @click.command()

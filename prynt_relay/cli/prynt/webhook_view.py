@@ -28,6 +28,7 @@ _LABELS: Final = {
 _MOMENTS: Final = frozenset(
     {"secretRotatesAt", "failingSince", "disabledAt", "createdAt", "updatedAt"}
 )
+_CONFIGURED: Final = frozenset({"timeout", "retrySchedule"})
 _ELSEWHERE: Final = frozenset({"id", "enabled", "disabledReason", "signingSecret"})
 
 
@@ -76,11 +77,12 @@ def show_webhook(terminal: Terminal, webhook: Mapping[str, Any]) -> None:
     others = [name for name in webhook if name not in _LABELS and name not in _ELSEWHERE]
     for name in known + others:
         value = webhook[name]
-        if value in (None, "", [], {}) and name != "retrySchedule":
+        if value in (None, "", [], {}) and name not in _CONFIGURED:
             continue
-        if name == "retrySchedule" and value is None:
-            continue
-        text = exact(value, now_s) if name in _MOMENTS else _plain(name, value)
+        if value is None:
+            text = "the configuration's"
+        else:
+            text = exact(value, now_s) if name in _MOMENTS else _plain(name, value)
         terminal.say(Cell(f"  {_LABELS.get(name, name):<16}", "dim"), text)
 
 
