@@ -266,7 +266,7 @@ async def _show(
         header_lines=(*form.headers, *blanks),
         categories=_categories(deps, form.events),
         mistake_field="" if mistake is None else _form_field(mistake.field),
-        mistake="" if mistake is None else words.mistake(mistake.field, mistake.reason),
+        mistake="" if mistake is None else words.mistake(mistake.field, _reason(form, mistake)),
         timeout_s=site.settings.timeout_s(),
         retry_schedule_s=list(site.settings.retry_schedule_s()),
         disable_after_s=site.settings.disable_after_s(),
@@ -286,6 +286,15 @@ def _categories(deps: Deps, chosen: Sequence[str]) -> Mapping[str, list[tuple[st
         text = "No longer known to this relay; take it out to save."
         found["Unknown"] = [(name, text) for name in unknown]
     return found
+
+
+def _reason(form: Form, mistake: InvalidFieldError) -> str:
+    """Return what is wrong in the form's words, where the API's speak of its body."""
+    if mistake.field == "events" and not form.events:
+        return "is empty: tick at least one type, or choose All events"
+    if mistake.field == "signatures" and not form.signatures:
+        return "is empty: tick at least one"
+    return mistake.reason
 
 
 def _form_field(field: str) -> str:

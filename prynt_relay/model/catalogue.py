@@ -115,5 +115,5 @@ _KNOWN: Final = (
 def catalogue(extra: Sequence[str] = ()) -> list[EventTypeInfo]:
     """Return the specification's eleven types (section 3) and `extra`, with fresh samples."""
     known = [EventTypeInfo(name, kind, text, sample_data(name)) for name, kind, text in _KNOWN]
-    custom = "A type of this installation, from `extra_event_types`; its publishers say what it is."
+    custom = "A type of this installation, from extra_event_types; its publishers say what it is."
     return known + [EventTypeInfo(name, "Custom", custom, sample_data(name)) for name in extra]

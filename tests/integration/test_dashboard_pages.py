@@ -477,3 +477,24 @@ async def test_live_follows_with_the_session_alone(tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 while b"event: attempt" not in await stream.content.readline():
                     pass
+
+
+async def test_a_form_without_a_choice_says_what_to_choose(tmp_path: Path) -> None:
+    """In the form's own words, not in those of the API's body, and with no raw backticks."""
+    async with browsing(tmp_path, extra_event_types=("order.paid",)) as browser:
+        for name, says in (
+            (
+                "events",
+                "The list of events is empty: tick at least one type, or choose All events.",
+            ),
+            ("signatures", "The list of signatures is empty: tick at least one."),
+        ):
+            fields = [pair for pair in CREATION if pair[0] != name]
+            answer = await browser.post("/webhooks/new", fields)
+            assert answer.status == 422
+            assert f'id="{name}-mistake">{says}</p>' in answer.text
+        (text,) = re.findall(
+            r"<code>order.paid</code><span class=\"sub\">(.*?)</span>", answer.text
+        )
+        assert "extra_event_types" in text
+        assert "`" not in text
