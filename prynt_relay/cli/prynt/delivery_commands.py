@@ -8,6 +8,7 @@ import click
 from prynt_relay.cli.prynt.api_client import iterate_rows, path_of
 from prynt_relay.cli.prynt.attempt_view import show_delivery, write_request
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
+from prynt_relay.cli.prynt.failures import CommandError
 from prynt_relay.cli.prynt.identifiers import (
     DELIVERY,
     EVENT,
