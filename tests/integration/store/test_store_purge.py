@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from prynt_relay.errors import StorageUnavailableError
-from prynt_relay.store import Purged, purge
+from prynt_relay.store import Purged, Store, purge
 from prynt_relay.store.connection import PAGE_BYTES
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
@@ -65,14 +65,18 @@ async def test_a_scheduled_delivery_keeps_its_event(tmp_path: Path) -> None:
         assert [d.row for d in await due(store, two.row)] == [waiting[0].row]
 
 
+async def _seven_held(store: Store, clock: FakeClock) -> None:
+    webhook, _ = await add_webhook(store)
+    await store.append([append(webhook.row)] * 7)
+    await store.hold_chunk(webhook.row)
+    await clock.advance(100)
+
+
 async def test_held_deliveries_go_and_are_counted(tmp_path: Path) -> None:
     """Held deliveries are purged by age like settled ones, and their number is told."""
     clock = FakeClock()
     async with opened(tmp_path, clock) as store:
-        webhook, _ = await add_webhook(store)
-        await store.append([append(webhook.row)] * 7)
-        await store.hold_chunk(webhook.row)
-        await clock.advance(100)
+        await _seven_held(store, clock)
         told: list[int] = []
         purged = await store.purge(
             history_s=10, max_size=NO_LIMIT, on_step=lambda step: told.append(step.held)
@@ -85,10 +89,7 @@ async def test_a_pass_that_the_disk_ends_has_told_what_its_steps_took(tmp_path: 
     """Held deliveries that are gone are counted, though the pass fails after them."""
     clock = FakeClock()
     async with opened(tmp_path, clock) as store:
-        webhook, _ = await add_webhook(store)
-        await store.append([append(webhook.row)] * 7)
-        await store.hold_chunk(webhook.row)
-        await clock.advance(100)
+        await _seven_held(store, clock)
         told: list[int] = []
 
         def take(step: Purged) -> None:
