@@ -1,12 +1,12 @@
 """Numbers, moments and states as pages show them."""
 
-import re
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
 from markupsafe import Markup, escape
 
+from prynt_relay.escape import safe_block
 from prynt_relay.model.durations import format_duration
 from prynt_relay.model.timestamps import iso_ms
 
@@ -219,22 +219,10 @@ def breakable(text: str) -> Markup:
     return found
 
 
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
-    "\ufff9-\ufffb]"
-)
-"""Controls, marks and overrides that reorder text, characters that take no room."""
-
-
-def visible(text: str) -> str:
-    r"""Return text of others with what would reorder it or not be seen spelled out (`\u202e`)."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
 FILTERS: Final = {
     each.__name__: each
     for each in (
         moment, ago, short, moment_ms, number, compact, took, span, durations, duration, pretty,
-        size, clock_utc, plural, breakable, visible,
+        size, clock_utc, plural, breakable,
     )
-}  # fmt: skip
+} | {"visible": safe_block}  # fmt: skip

@@ -175,6 +175,6 @@ async def test_what_would_reorder_text_or_not_be_seen_is_spelled_out(tmp_path: P
     async with Receiver(respond=reply) as receiver, browsing(tmp_path) as browser:
         webhook, _ = await subscribe(browser.relay, receiver)
         page = await browser.get(f"/deliveries/{await _tested(browser, webhook.id)}")
-        assert page.shows(r"paid \u202eDELIAF\u202c and\u200bhidden \u001b[31m")
+        assert page.shows(r"paid \u202eDELIAF\u202c and\u200bhidden \x1b[31m")
         for unseen in "\u202e\u202c\u200b\x1b":
             assert unseen not in page.text

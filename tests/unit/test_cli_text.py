@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prynt_relay.cli.prynt.escape import safe_block, safe_json, safe_line
 from prynt_relay.cli.prynt.moments import (
     ago,
     exact,
@@ -16,6 +15,7 @@ from prynt_relay.cli.prynt.moments import (
     until,
 )
 from prynt_relay.cli.prynt.pretty_json import pretty_json
+from prynt_relay.escape import safe_block, safe_json, safe_line
 
 NOW = "2026-02-14T12:00:00.000Z"
 NOW_S = parse_moment(NOW)

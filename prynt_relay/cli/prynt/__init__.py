@@ -9,9 +9,9 @@ from typing import Final
 
 import click
 
-from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.lazy_group import LazyGroup
 from prynt_relay.cli.prynt.options import connection_options, examples
+from prynt_relay.escape import safe_line
 from prynt_relay.version import __version__
 
 _CLI: Final = "prynt_relay.cli.prynt"

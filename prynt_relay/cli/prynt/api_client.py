@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 import click
 
 from prynt_relay.cli.prynt.credentials import ApiKey
-from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.failures import CommandError
+from prynt_relay.escape import safe_line
 from prynt_relay.version import __version__
 
 Params = Mapping[str, str | int | None]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from prynt_relay.cli.prynt.delivery_view import outcome_cell, state_cell
-from prynt_relay.cli.prynt.escape import safe_block
 from prynt_relay.cli.prynt.moments import exact, milliseconds, until
 from prynt_relay.cli.prynt.pretty_json import pretty_json
 from prynt_relay.cli.prynt.terminal import Cell, Terminal
+from prynt_relay.escape import safe_block
 
 _SIGNATURES: Final = frozenset({"x-prynt-signature", "webhook-signature", "fpjs-event-signature"})
 _REDACTED: Final = "(redacted; --show-signature shows it)"

@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.signatures import sign
+from prynt_relay.escape import safe_line
 from prynt_relay.model.ids import BASE62
 from prynt_relay.version import __version__
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prynt_relay.cli.prynt.delivery_view import list_deliveries
-from prynt_relay.cli.prynt.escape import safe_block
 from prynt_relay.cli.prynt.moments import ago, exact
 from prynt_relay.cli.prynt.pretty_json import lay_out, parse_verbatim
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
+from prynt_relay.escape import safe_block
 
 
 def list_events(terminal: Terminal, events: Sequence[Mapping[str, Any]]) -> None:

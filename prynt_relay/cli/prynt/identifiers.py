@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from prynt_relay.cli.prynt.escape import safe_line
+from prynt_relay.escape import safe_line
 
 _WORDS: Final = {
     "wh_": ("a webhook", "prynt webhooks get"),

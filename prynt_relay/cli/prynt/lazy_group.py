@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from prynt_relay.cli.prynt.escape import safe_line
+from prynt_relay.escape import safe_line
 
 
 class LazyGroup(click.Group):

@@ -5,12 +5,12 @@ import os
 
 import click
 
-from prynt_relay.cli.prynt.escape import safe_block
 from prynt_relay.cli.prynt.listener import Listener, Received
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.pretty_json import pretty_json
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.terminal import Cell
+from prynt_relay.escape import safe_block
 
 
 @click.command(

@@ -10,10 +10,10 @@ import click
 
 from prynt_relay.cli.prynt.api_client import TIMEOUT_S, Answer, ApiClient
 from prynt_relay.cli.prynt.credentials import ApiKey, NoApiKeyError, find_api_key
-from prynt_relay.cli.prynt.escape import safe_json, safe_line
 from prynt_relay.cli.prynt.failures import CommandError
 from prynt_relay.cli.prynt.options import connection_options
 from prynt_relay.cli.prynt.terminal import Terminal
+from prynt_relay.escape import safe_json, safe_line
 
 _PROBE_S: Final = 2.0
 DEFAULT_API_URL: Final = "http://127.0.0.1:8420"

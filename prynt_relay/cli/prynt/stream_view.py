@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from prynt_relay.cli.prynt.delivery_view import SHORT_OUTCOMES
-from prynt_relay.cli.prynt.escape import safe_line
 from prynt_relay.cli.prynt.moments import clock_time, milliseconds, until
 from prynt_relay.cli.prynt.terminal import Cell, Terminal, cut
+from prynt_relay.escape import safe_line
 
 _COMFORTABLE: Final = 24  # cells for an address before anything else gives way to it
 _LEAST: Final = 8

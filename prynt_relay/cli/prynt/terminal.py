@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from prynt_relay.cli.prynt.escape import safe_line
+from prynt_relay.escape import safe_line
 
 _WHOLE: Final = 1_000_000  # off a terminal nothing is cut: what reads it has no width
 _GAP: Final = 2

@@ -1,4 +1,4 @@
-"""Text from outside made fit for a terminal: receivers and publishers must not drive it."""
+"""Text from outside made fit to be shown: it must drive no terminal, and turn or hide nothing."""
 
 import re
 from typing import Final
