@@ -90,11 +90,7 @@ class WebhookChanges(Protocol):
         ...
 
     async def delete(self, webhook_id: str) -> None:
-        """Delete it; what was scheduled or held becomes cancelled, in the background."""
-        ...
-
-    async def converted(self, webhook_row: int, within_s: float) -> None:
-        """Return when nothing is converted in the background any more, or after `within_s`."""
+        """Delete it; what was scheduled or held becomes cancelled, much of it in the background."""
         ...
 
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:

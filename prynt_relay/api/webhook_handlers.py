@@ -35,10 +35,6 @@ from prynt_relay.model.timestamps import iso_ms
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.store.history_detail import DeliveryDetail, delivery_detail
 
-CONVERSION_S: Final = 0.5
-"""How long an answer waits for what disabling or deleting means for deliveries, so that whoever
-looks at them next sees it. Of very many it goes on behind the answer."""
-
 MAX_ROTATION_S: Final = 30 * 86_400.0
 """How far ahead a rotation may be planned."""
 
@@ -106,8 +102,6 @@ async def change_webhook(request: web.Request) -> web.Response:
         if _is_fine_by_itself(deps, body, error.field):
             raise ConflictError(f"{error}; change both fields together") from None
         raise
-    if body.enabled is False:
-        await deps.changes.converted(changed.row, CONVERSION_S)
     return answer(shown(deps, changed))
 
 
@@ -124,9 +118,7 @@ def _is_fine_by_itself(deps: Deps, body: ChangeWebhook, field: str) -> bool:
 async def delete_webhook(request: web.Request) -> web.Response:
     """DELETE /v1/webhooks/{webhookId}."""
     read_query(request, ())
-    changes, webhook = request.app[DEPS].changes, find_webhook(request)
-    await changes.delete(webhook.id)
-    await changes.converted(webhook.row, CONVERSION_S)
+    await request.app[DEPS].changes.delete(find_webhook(request).id)
     return web.Response(status=204)
 
 

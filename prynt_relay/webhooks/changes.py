@@ -145,8 +145,11 @@ class Changes:
             )
             return changed
 
-    async def delete(self, webhook_id: str) -> None:
-        """Delete it; what is scheduled or held becomes cancelled. Raises NotFoundError."""
+    async def delete(self, webhook_id: str) -> Webhook:
+        """Delete it; what is scheduled or held becomes cancelled. Returns it as it was.
+
+        Raises NotFoundError.
+        """
         async with self._locked(webhook_id) as webhook:
             await self._store.delete_webhook(webhook.row)
             self._registry.remove(webhook.row)
@@ -156,13 +159,7 @@ class Changes:
             self.conversions.cancel(webhook.row)
             _log.info("webhook deleted", action="webhook_deleted", webhook_id=webhook.id)
         self._locks.pop(webhook.row, None)
-
-    async def converted(self, webhook_row: int, within_s: float) -> None:
-        """Return when a webhook's deliveries are held, cancelled or sent again as it was asked for.
-
-        Or after `within_s`: of very many it goes on in the background.
-        """
-        await self.conversions.wait(webhook_row, within_s)
+        return webhook
 
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
         """Make a new secret that takes over after `activate_in_s`; it replaces a pending one."""

@@ -1,5 +1,7 @@
 """Everything that an operator can do to webhooks and their deliveries, behind one door."""
 
+from typing import Final
+
 from prynt_relay.errors import NotFoundError
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.webhook import Webhook
@@ -8,6 +10,10 @@ from prynt_relay.store import Store
 from prynt_relay.webhooks.changes import Changes, Rotation
 from prynt_relay.webhooks.resending import Resending
 from prynt_relay.webhooks.sampling import Sampling
+
+CONVERSION_S: Final = 0.5
+"""How long disabling and deleting wait for what they mean for deliveries, so that whoever looks at
+them next sees it. Of very many it goes on in the background."""
 
 
 class Operator:
@@ -27,15 +33,15 @@ class Operator:
 
     async def patch(self, webhook_id: str, changes: WebhookInput) -> Webhook:
         """Change what `changes` mentions."""
-        return await self._changes.patch(webhook_id, changes)
+        changed = await self._changes.patch(webhook_id, changes)
+        if not changed.enabled:
+            await self._changes.conversions.wait(changed.row, CONVERSION_S)
+        return changed
 
     async def delete(self, webhook_id: str) -> None:
         """Delete a webhook."""
-        await self._changes.delete(webhook_id)
-
-    async def converted(self, webhook_row: int, within_s: float) -> None:
-        """Wait a while for what disabling or deleting means for deliveries."""
-        await self._changes.converted(webhook_row, within_s)
+        webhook = await self._changes.delete(webhook_id)
+        await self._changes.conversions.wait(webhook.row, CONVERSION_S)
 
     async def rotate(self, webhook_id: str, activate_in_s: float) -> Rotation:
         """Make a new signing secret."""
