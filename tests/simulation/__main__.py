@@ -5,6 +5,7 @@ with 1 if one did. With `--within-s` a slow machine runs fewer, and the last lin
 """
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import time
@@ -19,11 +20,13 @@ RUNS_PER_PROCESS = 100
 def results(first: int, count: int, jobs: int) -> Iterator[Result]:
     """The results of `count` seeds from `first` on, as they come."""
     seeds = range(first, first + count)
+    # What is imported by now stays, and each run's clearing away needn't look at it.
     if jobs == 1:
+        gc.freeze()
         yield from map(simulate, seeds)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, maxtasksperchild=RUNS_PER_PROCESS) as pool:
+    with context.Pool(jobs, gc.freeze, maxtasksperchild=RUNS_PER_PROCESS) as pool:
         yield from pool.imap_unordered(simulate, seeds)
 
 

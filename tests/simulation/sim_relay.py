@@ -22,10 +22,10 @@ from tests.simulation.sim_world import SimClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEARTBEAT_S = 300.0
+HEARTBEAT_S = 900.0
 """Rarer than the daemon's: it only says how precisely the end of a run is known."""
 
-PURGE_S = 600.0
+PURGE_S = 1800.0
 """Rarer than the daemon's, which changes nothing but the time that a run takes."""
 
 
