@@ -56,6 +56,15 @@ class Plan:
             found += [Action(at, kind) for kind in rng.choice(SCENES)]
         return found
 
+    def _farewells(self, publish: list[Action]) -> list[Action]:
+        """Webhooks go off and on again just as the relay is told to leave."""
+        rng = random.Random(f"{self.seed} farewells")
+        if rng.random() < 0.5:
+            return []
+        at = rng.choice(publish).at + rng.uniform(1000.0, 290_000.0)
+        blinks = [Action(at, "blink")] * self.webhooks
+        return [*blinks, Action(at + rng.choice((0.0, rng.uniform(0.0, 60.0))), "stop")]
+
     def _actions(self, rng: random.Random) -> list[Action]:
         first = [Action(1000.0 + number, "create") for number in range(self.webhooks)]
         if self.crowd:
@@ -85,7 +94,7 @@ class Plan:
                     )
                 )
             others += [Action(at, rng.choices(kinds, weights)[0])] * rng.choice((1, 1, 1, 2))
-        others += self._scenes(publish)
+        others += self._scenes(publish) + self._farewells(publish)
         ends = [
             Action(
                 rng.choice(publish + others).at + rng.choice((0.0, rng.uniform(0.0, 12_000.0))),
