@@ -50,6 +50,14 @@ class InvalidFieldError(RelayError):
         self.reason = message
 
 
+class FieldConflictError(InvalidFieldError):
+    """Two values, each fine in itself, that don't go together; `other` names the second field."""
+
+    def __init__(self, field: str, other: str, message: str) -> None:
+        super().__init__(field, message)
+        self.other = other
+
+
 class NotFoundError(RelayError):
     """No such webhook, delivery or event."""
 

@@ -28,7 +28,12 @@ from prynt_relay.api.outputs import (
 )
 from prynt_relay.api.presenters import attempt, webhook_fields
 from prynt_relay.api.queries import ListQuery, read_query
-from prynt_relay.errors import ConflictError, InvalidFieldError, NotFoundError
+from prynt_relay.errors import (
+    ConflictError,
+    FieldConflictError,
+    InvalidFieldError,
+    NotFoundError,
+)
 from prynt_relay.model import ids
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.timestamps import iso_ms
@@ -98,21 +103,17 @@ async def change_webhook(request: web.Request) -> web.Response:
     body = await decode_body(request, ChangeWebhook)
     try:
         changed = await deps.changes.patch(webhook.id, body.wanted())
-    except InvalidFieldError as error:
-        if _is_fine_by_itself(deps, body, error.field):
-            raise ConflictError(f"{error}; change both fields together") from None
-        raise
+    except FieldConflictError as error:
+        if _names_both(body, error):
+            raise
+        raise ConflictError(f"{error}; change both fields together") from None
     return answer(shown(deps, changed))
 
 
-def _is_fine_by_itself(deps: Deps, body: ChangeWebhook, field: str) -> bool:
-    """Whether a refused change only doesn't go with a field that stays as it is."""
-    if getattr(body, field, None) is UNSET:
-        return True
-    if field != "events" or isinstance(body.events, UnsetType) or not body.events:
-        return False
-    known = {"*", *(info.name for info in deps.event_types)}
-    return body.format is UNSET and known.issuperset(body.events)
+def _names_both(body: ChangeWebhook, error: FieldConflictError) -> bool:
+    """Whether a request contradicts itself, and not the webhook as it is."""
+    names = (error.field.partition(".")[0], error.other)
+    return all(getattr(body, name) is not UNSET for name in names)
 
 
 async def delete_webhook(request: web.Request) -> web.Response:

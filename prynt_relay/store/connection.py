@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from prynt_relay.errors import StorageError
+from prynt_relay.errors import ShuttingDownError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,7 +190,8 @@ class Readers:
     """The read-only connections: one for the dispatcher, some that everyone else shares.
 
     A slow list request never makes the dispatcher wait. Who finds all shared ones busy waits
-    for its turn, in order.
+    for its turn, in order. Who comes, or gets its turn, after the closing has begun is told so:
+    both ways of reading raise ShuttingDownError then.
     """
 
     def __init__(self, hot: Connection, shared: list[Connection]) -> None:
@@ -199,6 +200,7 @@ class Readers:
         self._free: asyncio.Queue[Connection] = asyncio.Queue()
         for connection in shared:
             self._free.put_nowait(connection)
+        self._closing = False
 
     @classmethod
     async def open(cls, path: Path, opener: Opener, count: int = READERS) -> "Readers":
@@ -208,12 +210,17 @@ class Readers:
 
     async def read_hot(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run a short read of the dispatcher's."""
-        return await self._hot.run(in_snapshot(function))
+        return await self._run(self._hot, function)
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run anyone else's read."""
         async with self._borrow() as connection:
-            return await connection.run(in_snapshot(function))
+            return await self._run(connection, function)
+
+    async def _run(self, connection: Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closing:
+            raise ShuttingDownError("the store is closing; ask again after the restart")
+        return await connection.run(in_snapshot(function))
 
     @asynccontextmanager
     async def _borrow(self) -> "AsyncIterator[Connection]":
@@ -225,5 +232,6 @@ class Readers:
 
     async def close(self) -> None:
         """Close all; reads that run are finished first."""
+        self._closing = True
         for connection in self._all:
             await connection.close()

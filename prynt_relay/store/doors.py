@@ -38,7 +38,10 @@ class Door:
         self._writer = writer
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `function` on a read-only connection, in one hop, seeing one state."""
+        """Run `function` on a read-only connection, in one hop, seeing one state.
+
+        Raises ShuttingDownError once the store closes.
+        """
         return await self._readers.read(function)
 
     def write(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:

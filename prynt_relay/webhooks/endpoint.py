@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from prynt_relay.errors import InvalidFieldError
+from prynt_relay.errors import FieldConflictError, InvalidFieldError
 from prynt_relay.model.webhook import BasicAuth
 
 URL_MAX: Final = 2048
@@ -166,9 +166,7 @@ def check_auth(auth: BasicAuth) -> BasicAuth:
     return auth
 
 
-def check_headers(
-    headers: Sequence[tuple[str, str]], *, has_auth: bool
-) -> tuple[tuple[str, str], ...]:
+def check_headers(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return custom headers in the order given; raise `InvalidFieldError` for one that can't be."""
     if len(headers) > HEADERS_MAX:
         raise InvalidFieldError(
@@ -185,8 +183,6 @@ def check_headers(
         seen.add(lower)
         if lower in RESERVED_HEADERS or lower.startswith(RESERVED_PREFIXES):
             raise InvalidFieldError(field, "is reserved: the relay or HTTP itself sets it")
-        if lower == "authorization" and has_auth:
-            raise InvalidFieldError(field, "can't stand beside `auth`, which sets it")
         if len(value) > HEADER_VALUE_MAX:
             raise InvalidFieldError(field, f"must have at most {HEADER_VALUE_MAX} characters")
         if not _HEADER_VALUE.match(value) or value != value.strip():
@@ -194,6 +190,14 @@ def check_headers(
                 field, "must be latin-1 text without control characters or outer spaces"
             )
     return tuple(headers)
+
+
+def check_one_authorization(headers: Sequence[tuple[str, str]]) -> None:
+    """Raise `FieldConflictError` where a custom header would stand beside that of `auth`."""
+    for name, _ in headers:
+        if name.lower() == "authorization":
+            field = f"headers.{name}"
+            raise FieldConflictError(field, "auth", "can't stand beside `auth`, which sets it")
 
 
 def check_events(events: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

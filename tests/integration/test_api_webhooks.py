@@ -101,6 +101,15 @@ async def test_a_change_that_does_not_fit_the_webhook_is_a_conflict(
     assert (await api.ask("PATCH", path, {"events": ["no.such"]})).code == "invalid_request"
     test = await api.post(f"{path}/test", {"eventType": "verdict.block"})
     assert test.code == "conflict"
+    auth = {"auth": {"type": "basic", "username": "u", "password": "p"}}
+    own = {"headers": {"Authorization": "Bearer x"}}
+    assert (await api.ask("PATCH", path, {**auth, **own})).code == "invalid_request"
+    assert (await api.ask("PATCH", path, own)).status == 200
+    assert (await api.ask("PATCH", path, auth)).code == "conflict"
+    assert (await api.ask("PATCH", path, {**auth, "headers": {}})).status == 200
+    refused = await api.ask("PATCH", path, own)
+    assert refused.code == "conflict"
+    assert "headers.Authorization" in refused.json["detail"]
 
 
 @pytest.mark.parametrize(

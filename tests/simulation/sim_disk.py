@@ -95,4 +95,5 @@ class SimConnection:
             await self._clock.sleep(self._rng.uniform(0.2, 0.9))
 
     async def close(self) -> None:
-        self.raw.close()
+        async with self._turn:
+            self.raw.close()

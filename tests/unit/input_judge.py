@@ -72,7 +72,7 @@ def is_address(host: str) -> bool:
 def check_header(name: str, value: str) -> bool:
     """Judge what is made of a custom header; returns whether a webhook may have it."""
     try:
-        kept = check_headers([(name, value)], has_auth=False)
+        kept = check_headers([(name, value)])
     except InvalidFieldError as error:
         refused = error
         assert refused.field.startswith("headers.")

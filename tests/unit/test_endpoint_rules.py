@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prynt_relay.errors import InvalidFieldError
+from prynt_relay.errors import FieldConflictError, InvalidFieldError
 from prynt_relay.model.event import EVENT_TYPES
 from prynt_relay.model.webhook import BasicAuth
 from prynt_relay.webhooks.endpoint import (
@@ -14,6 +14,7 @@ from prynt_relay.webhooks.endpoint import (
     check_auth,
     check_events,
     check_headers,
+    check_one_authorization,
 )
 
 PUBLIC = EndpointRules(allow_http=False, allow_addresses=[])
@@ -159,7 +160,7 @@ def test_any_text_is_either_taken_or_refused(text: str) -> None:
 )
 def test_headers_that_a_webhook_may_have(headers: tuple[tuple[str, str], ...]) -> None:
     """Ordinary custom headers are kept in their order."""
-    assert check_headers(headers, has_auth=False) == headers
+    assert check_headers(headers) == headers
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_headers_that_a_webhook_may_have(headers: tuple[tuple[str, str], ...]) -
 def test_header_names_that_are_refused(name: str) -> None:
     """Reserved, hop-by-hop and malformed names are refused by name."""
     with pytest.raises(InvalidFieldError) as caught:
-        check_headers([(name, "v")], has_auth=False)
+        check_headers([(name, "v")])
     assert caught.value.field.startswith("headers.")
 
 
@@ -204,17 +205,18 @@ def test_header_names_that_are_refused(name: str) -> None:
 def test_header_values_that_are_refused(value: str) -> None:
     """No header value can end its line or carry what HTTP can't."""
     with pytest.raises(InvalidFieldError):
-        check_headers([("X-Custom", value)], has_auth=False)
+        check_headers([("X-Custom", value)])
 
 
 def test_header_collections_that_are_refused() -> None:
     """Too many headers, one given twice, or one that `auth` sets are refused."""
     with pytest.raises(InvalidFieldError):
-        check_headers([(f"x-{n}", "v") for n in range(33)], has_auth=False)
+        check_headers([(f"x-{n}", "v") for n in range(33)])
     with pytest.raises(InvalidFieldError):
-        check_headers([("X-A", "1"), ("x-a", "2")], has_auth=False)
-    with pytest.raises(InvalidFieldError):
-        check_headers([("Authorization", "Bearer x")], has_auth=True)
+        check_headers([("X-A", "1"), ("x-a", "2")])
+    with pytest.raises(FieldConflictError, match=r"headers.authoriZation: .* `auth`"):
+        check_one_authorization([("X-A", "1"), ("authoriZation", "Bearer x")])
+    check_one_authorization([("X-A", "1")])
 
 
 @pytest.mark.parametrize(

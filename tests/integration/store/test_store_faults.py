@@ -307,6 +307,28 @@ class TestCancelling:
         assert rows(tmp_path, "SELECT count(*) FROM events") == [(1,)]
 
 
+class TestClosing:
+    async def test_a_read_that_comes_too_late_is_told_so(self, tmp_path: Path) -> None:
+        """Who reads while the store closes gets an answer or hears that the relay is leaving."""
+        gates = Gates()
+        store = await open_store(tmp_path, opener=gates.open)
+        reads = [
+            asyncio.ensure_future(store.read(lambda raw: raw.execute("SELECT 1").fetchone()))
+            for _ in range(9)
+        ]
+        await asyncio.sleep(0)
+        await store.close()
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        assert answers[0] == (1,)
+        assert all(answer == (1,) or isinstance(answer, ShuttingDownError) for answer in answers), (
+            answers
+        )
+        with pytest.raises(ShuttingDownError, match="closing"):
+            await store.read(lambda raw: raw.execute("SELECT 1").fetchone())
+        with pytest.raises(ShuttingDownError, match="closing"):
+            await store.earliest_due()
+
+
 class TestBounds:
     async def test_room_waits_while_the_queue_is_long(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
