@@ -241,7 +241,9 @@ def _early_wheel() -> contextlib.AbstractContextManager[object]:
 
 MUTATIONS: Final = {
     "answer after the commit": Mutation(
-        _answers_before_the_commit, ("nothing lost", "same bytes", "the log")
+        # What is answered and not yet stored isn't sent either.
+        _answers_before_the_commit,
+        ("nothing lost", "same bytes", "the log", "not late"),
     ),
     "settle, then go on": Mutation(
         _settled_before_the_commit,
