@@ -40,7 +40,17 @@ def test_rules_that_became_stricter_do_not_keep_a_webhook_from_being_disabled() 
 
 
 @pytest.mark.parametrize(
-    "name", ["url", "events", "description", "auth", "headers", "signatures", "timeout_s"]
+    "name",
+    [
+        "url",
+        "events",
+        "description",
+        "auth",
+        "headers",
+        "signatures",
+        "timeout_s",
+        "retry_schedule_s",
+    ],
 )
 def test_what_a_change_mentions_is_looked_at(name: str) -> None:
     """A value that today's rules refuse is refused, though it is what the webhook has."""
