@@ -7,9 +7,7 @@ attempt that no possible state allows is wrong, and so is one that does not come
 possible state asks for it.
 """
 
-import heapq
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +15,7 @@ from prynt_relay.model.states import DeliveryState, Outcome
 from tests.simulation.check_limits import Limits
 from tests.simulation.sim_journal import Ask, Entry, Journal, Line
 from tests.simulation.sim_plan import Plan
-from tests.simulation.webhook_story import Context
+from tests.simulation.webhook_story import NEVER, Context, Story
 
 SCHEDULED, DELIVERED, FAILED, HELD, CANCELLED = map(int, DeliveryState)
 LATE_MS = 3_000
@@ -149,6 +147,27 @@ class Tracker:
             self._before = self._grown(self._before, context)
 
     # --- what was seen
+
+    def pass_by(self, story: Story, begin: int, end: int) -> None:
+        """See what came to the webhook between two entries of the delivery's own."""
+        index = begin
+        while index < end and self.ok:
+            if self._over():
+                # Most deliveries were, long before: only what stirs those needs to be seen.
+                index = story.next_stir(index)
+                if index >= end:
+                    return
+            self.see(story.contexts[index].entry, story.before(index), story.contexts[index])
+            index += 1
+
+    def _over(self) -> bool:
+        """Whether it is settled, on disk, and in no window."""
+        return (
+            self._flying is None
+            and self._before is None
+            and not self._windows
+            and all(state.state in (DELIVERED, FAILED, CANCELLED) for state in self.states)
+        )
 
     def see(self, entry: Entry, before: Context, after: Context) -> None:
         """One entry of the journal, with how its webhook stands before and after it."""
@@ -333,7 +352,7 @@ class Tracker:
 
 def check_delivery(
     journal: Journal, limits: Limits, key: tuple[int, int], line: Line | None,
-    contexts: list[Context], *, well: bool, plan: Plan,
+    story: Story, *, well: bool, plan: Plan,
 ) -> Tracker:  # fmt: skip
     """Follow one delivery from its event's line to the end.
 
@@ -344,8 +363,8 @@ def check_delivery(
     if line is not None and line.answered_seq is not None and plan.history_s is None:
         kept_seq = line.answered_seq
     begin = 0 if line is None else line.seq
-    starts = [context.entry.seq for context in contexts]
-    index = bisect_right(starts, begin)
+    contexts = story.contexts
+    index = story.first_after(begin)
     sample = {State(FAILED), State(DELIVERED)}
     states = sample if line is None else _accepted(contexts, index, line)
     tracker = Tracker(
@@ -355,26 +374,21 @@ def check_delivery(
         told=line.answered if plan.small_bounds and line is not None else 0,
         kept_seq=kept_seq,
     )  # fmt: skip
-    before = contexts[index - 1] if index else Context.first(contexts[0].entry)
-    own = journal.by_delivery.get(key, [])
-    merged = heapq.merge(
-        ((entry.seq, entry, None) for entry in own),
-        ((context.entry.seq, context.entry, context) for context in contexts[index:]),
-        key=lambda item: item[0],
-    )
-    for _, entry, context in merged:
-        if entry.seq <= begin:
-            continue
-        tracker.see(entry, before, context or before)
-        before = context or before
-        if not tracker.ok:
-            break
+    own = [entry for entry in journal.by_delivery.get(key, []) if entry.seq > begin]
+    for entry in own:
+        until = story.first_after(entry.seq)
+        tracker.pass_by(story, index, until)
+        index = until
+        if tracker.ok:
+            before = story.before(index)
+            tracker.see(entry, before, before)
+    tracker.pass_by(story, index, len(contexts))
     return tracker
 
 
 def _accepted(contexts: list[Context], index: int, line: Line) -> States:
     """How a delivery begins: scheduled, or held where its webhook is off, as of the line."""
-    until = line.answered_seq or 1 << 62
+    until = line.answered_seq or NEVER
     statuses = {contexts[index - 1].status} if index else set()
     for context in contexts[index:]:
         if context.entry.seq > until or context.entry.kind in ("crash", "stop"):

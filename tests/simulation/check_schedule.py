@@ -9,12 +9,12 @@ from tests.simulation.check_delivery import FAILED, HELD, Tracker, check_deliver
 from tests.simulation.check_limits import Limits
 from tests.simulation.sim_journal import Journal, Line
 from tests.simulation.sim_plan import Plan
-from tests.simulation.webhook_story import Context, story
+from tests.simulation.webhook_story import NEVER, Context, Story
 
 
 def check_schedule(journal: Journal, limits: Limits, plan: Plan, well: set[int]) -> None:
     """Follow every delivery, and see that all that was acknowledged has arrived."""
-    stories = {row: story(journal, row) for row in journal.webhook_ids}
+    stories = {row: Story(journal, row) for row in journal.webhook_ids}
     lines = Origins(journal, window_ms=plan.dedup_window_s * 1000)
     trackers: dict[tuple[int, int], Tracker] = {}
     for key in list(journal.by_delivery):
@@ -30,10 +30,10 @@ def check_schedule(journal: Journal, limits: Limits, plan: Plan, well: set[int])
         )
     for line in lines.accepted():
         stored = lines.row_of(line)
-        for row, contexts in stories.items():
-            if _must_match(journal, contexts, row, line):
+        for row, story in stories.items():
+            if _must_match(journal, story, row, line):
                 key = (row, -1 if stored is None else stored)
-                _check_arrived(journal, plan, key, line, contexts, trackers.get(key))
+                _check_arrived(journal, plan, key, line, story.contexts, trackers.get(key))
 
 
 def _check_arrived(
@@ -62,22 +62,19 @@ def _may_be_purged(
     return any(state.state in (FAILED, HELD) for state in tracker.states)
 
 
-def _may_match(journal: Journal, contexts: list[Context], row: int, line: Line) -> bool:
+def _may_match(journal: Journal, story: Story, row: int, line: Line) -> bool:
     types = journal.subscriptions[row]
     if types != ("*",) and line.event_type not in types:
         return False
-    began = contexts[0].entry.what[0]
-    until = line.answered_seq or 1 << 62
-    gone = next((c.entry.seq for c in contexts if c.gone == 2), 1 << 62)
-    return began < until and gone > line.seq
+    began = story.contexts[0].entry.what[0]
+    return began < (line.answered_seq or NEVER) and story.gone_seq > line.seq
 
 
-def _must_match(journal: Journal, contexts: list[Context], row: int, line: Line) -> bool:
+def _must_match(journal: Journal, story: Story, row: int, line: Line) -> bool:
     types = journal.subscriptions[row]
     if types != ("*",) and line.event_type not in types:
         return False
-    going = next((c.entry.seq for c in contexts if c.gone), 1 << 62)
-    return contexts[0].entry.seq < line.seq and going > (line.answered_seq or 0)
+    return story.contexts[0].entry.seq < line.seq and story.going_seq > (line.answered_seq or 0)
 
 
 class Origins:

@@ -10,7 +10,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Final
 
 from prynt_relay.clock import SystemClock
@@ -106,10 +106,17 @@ class SimClock(SystemClock):
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._read_now = -1.0
         super().__init__()
 
     def wall_ms(self) -> int:
         return self._world.wall_ms()
+
+    def schedule_ms(self) -> int:
+        if self._world.now == self._read_now:  # asked a dozen times before time moves on
+            return int(self._schedule_ms)
+        self._read_now = self._world.now
+        return super().schedule_ms()
 
     def monotonic(self) -> float:
         return self._world.now / 1000
@@ -131,6 +138,26 @@ class SimClock(SystemClock):
             timer.cancel()
 
 
+class SimHandle:
+    """A callback that is ready to run; asyncio's own costs a good deal more to make and to run."""
+
+    __slots__ = ("args", "callback", "context")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = context
+
+    def cancel(self) -> None:
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+
 class SimTask(asyncio.Task[Any]):
     """A task whose place in a set is its number's.
 
@@ -149,7 +176,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, clock: SimClock) -> None:
         self._clock = clock
-        self._queue: deque[asyncio.Handle] = deque()
+        self._queue: deque[SimHandle] = deque()
         self._dead = False
         self._tasks_made = 0
         self.tasks: dict[asyncio.Task[Any], None] = {}
@@ -171,8 +198,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, copy_context() if context is None else context)
         if not self._dead:
             self._queue.append(handle)
         return handle
@@ -187,9 +214,13 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
 
+        def run() -> None:
+            if not handle.cancelled():
+                handle._run()
+
         def ready() -> None:
-            if not handle.cancelled() and not self._dead:
-                self._queue.append(handle)
+            if not handle.cancelled():
+                self.call_soon(run)
 
         self._clock.call_later(when - self.time(), ready)
         return handle
@@ -235,8 +266,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         while queue and count < most:
             handle = queue.popleft()
             count += 1
-            if not handle._cancelled:
-                handle._run()
+            callback = handle.callback
+            if callback is not None:
+                try:
+                    handle.context.run(callback, *handle.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self.call_exception_handler({"message": repr(callback), "exception": error})
         return count
 
     def kill(self) -> None:

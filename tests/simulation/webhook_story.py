@@ -1,5 +1,6 @@
 """How a webhook stood at every moment, as far as operators could see."""
 
+from bisect import bisect_left, bisect_right
 from typing import Any, NamedTuple
 
 from tests.simulation.sim_journal import Ask, Entry, Journal
@@ -16,22 +17,48 @@ class Context(NamedTuple):
     up: bool = False
     forced: int = 0  # counts the times from which on nothing of before is scheduled
 
-    @classmethod
-    def first(cls, entry: Entry) -> "Context":
-        return cls(entry, status="maybe")
+
+STIRRING = ("boot", "ask_call", "window_call")
+NEVER = 1 << 62
 
 
-def story(journal: Journal, row: int) -> list[Context]:
+class Story:
     """Its contexts, one for each entry that matters to it, from its creation on."""
-    mine = journal.by_webhook[row]
-    born = mine[0].seq
-    entries = sorted([*mine, *(entry for entry in journal.globals if entry.seq > born)])
-    context = Context(entries[0], up=True)
-    contexts = []
-    for entry in entries:
-        context = _after(context._replace(entry=entry), row)
-        contexts.append(context)
-    return contexts
+
+    def __init__(self, journal: Journal, row: int) -> None:
+        mine = journal.by_webhook[row]
+        born = mine[0].seq
+        entries = sorted([*mine, *(entry for entry in journal.globals if entry.seq > born)])
+        context = Context(entries[0], up=True)
+        self.contexts: list[Context] = []
+        self._stirs: list[int] = []
+        for index, entry in enumerate(entries):
+            if context.asks or entry.kind in STIRRING:
+                self._stirs.append(index)
+            context = _after(context._replace(entry=entry), row)
+            self.contexts.append(context)
+        self._seqs = [entry.seq for entry in entries]
+        # When its deletion was asked for, and when it was done.
+        self.going_seq = next((c.entry.seq for c in self.contexts if c.gone), NEVER)
+        self.gone_seq = next((c.entry.seq for c in self.contexts if c.gone == 2), NEVER)
+
+    def first_after(self, seq: int) -> int:
+        """The index of the first context that came after an entry."""
+        return bisect_right(self._seqs, seq)
+
+    def before(self, index: int) -> Context:
+        """How it stood before a context."""
+        contexts = self.contexts
+        return contexts[index - 1] if index else Context(contexts[0].entry, status="maybe")
+
+    def next_stir(self, index: int) -> int:
+        """From an index on, the first context that may concern a delivery which is over.
+
+        Those are the retries, from asking to the end of the work; and starts, since from then on
+        it can be expected that an attempt is made.
+        """
+        found = bisect_left(self._stirs, index)
+        return self._stirs[found] if found < len(self._stirs) else len(self.contexts)
 
 
 def _after(context: Context, row: int) -> Context:
