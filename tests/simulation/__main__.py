@@ -25,7 +25,9 @@ def results(first: int, count: int, jobs: int) -> Iterator[Result]:
         gc.freeze()
         yield from map(simulate, seeds)
         return
-    context = multiprocessing.get_context("spawn")
+    # Processes are forks of one that has everything imported and no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([simulate.__module__])
     with context.Pool(jobs, gc.freeze, maxtasksperchild=RUNS_PER_PROCESS) as pool:
         yield from pool.imap_unordered(simulate, seeds)
 

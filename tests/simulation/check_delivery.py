@@ -9,15 +9,22 @@ possible state asks for it.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from prynt_relay.model.states import DeliveryState, Outcome
 from tests.simulation.check_limits import Limits
+from tests.simulation.delivery_state import (
+    CANCELLED,
+    DELIVERED,
+    FAILED,
+    HELD,
+    SCHEDULED,
+    State,
+    States,
+)
 from tests.simulation.sim_journal import Ask, Entry, Journal, Line
 from tests.simulation.sim_plan import Plan
 from tests.simulation.webhook_story import NEVER, Context, Story
 
-SCHEDULED, DELIVERED, FAILED, HELD, CANCELLED = map(int, DeliveryState)
 LATE_MS = 3_000
 """A tick of the dispatcher, a page from a slow disk: by then an attempt has begun."""
 
@@ -25,59 +32,19 @@ STARVED_MS = 33_000
 """All slots may be held for a whole time-out by webhooks that were well until just now."""
 
 
-class State(NamedTuple):
-    """One way in which a delivery may stand. `due` and `resume` are on the schedule's clock."""
-
-    state: int
-    failures: int = 0
-    due: int = 0
-    manual: bool = False
-    resume: int | None = None
-    asked: frozenset[int] = frozenset()  # the retries that were applied to it
-
-    def settled(self, state: int) -> "State":
-        return State(state, self.failures, 0, manual=False, resume=None, asked=self.asked)
-
-    def retried(self, ask: Ask) -> "State | None":
-        """After a retry, or None where it does not apply."""
-        asked = self.asked | {ask.number}
-        if self.state == CANCELLED:
-            return None
-        if ask.delivery is None:
-            if self.state not in ask.states:
-                return None
-            if self.state == SCHEDULED and (self.failures == 0 or self.manual):
-                return None
-        if self.state != SCHEDULED:
-            return State(SCHEDULED, 0, ask.at, manual=True, resume=None, asked=asked)
-        resume = self.resume if self.manual else self.due
-        return State(SCHEDULED, self.failures, ask.at, manual=True, resume=resume, asked=asked)
-
-    def failed(self, schedule_s: tuple[float, ...], at: int) -> "State":
-        """After a failed attempt that ended at `at`."""
-        if self.resume is not None:
-            return State(SCHEDULED, self.failures, max(self.resume, at), asked=self.asked)
-        failures = self.failures + 1
-        if failures > len(schedule_s):
-            return State(FAILED, failures, asked=self.asked)
-        due = at + round(schedule_s[failures - 1] * 1000)
-        return State(SCHEDULED, failures, due, asked=self.asked)
-
-
-States = set[State]
-
-
 class Tracker:
     """The states in which one delivery may be."""
 
     def __init__(
         self, journal: Journal, limits: Limits, key: tuple[int, int], states: States,
-        *, since_ms: float, well: bool, told: float | None, kept_seq: float,
+        *, since_ms: float, well: bool, told: float | None, boot_seq: int,
+        kept_seq: float,
     ) -> None:  # fmt: skip
         # From when on it is sure to be on disk; never, where it may be purged.
         self._kept_seq = kept_seq
         # When (the world's time) its event is answered for: no attempt can be expected before.
         self._told = told
+        self._boot_seq = boot_seq
         self._journal = journal
         self._free = limits.free(key[0])
         self._quiet = limits.quiet
@@ -153,8 +120,8 @@ class Tracker:
         index = begin
         while index < end and self.ok:
             if self._over():
-                # Most deliveries were, long before: only what stirs those needs to be seen.
-                index = story.next_stir(index)
+                # Most deliveries were, long before.
+                index = story.next_asked(self._key, index)
                 if index >= end:
                     return
             self.see(story.contexts[index].entry, story.before(index), story.contexts[index])
@@ -171,7 +138,7 @@ class Tracker:
 
     def see(self, entry: Entry, before: Context, after: Context) -> None:
         """One entry of the journal, with how its webhook stands before and after it."""
-        if entry.kind == "boot":
+        if entry.seq >= self._boot_seq:
             self._told = 0  # by then a start has found whatever is on disk
         self._check_late(entry)
         self.grow(before)
@@ -196,7 +163,7 @@ class Tracker:
     def _operated(self, entry: Entry) -> None:
         """An operator did something, or was told that it is done."""
         match entry.kind:
-            case "ask_call":
+            case "ask_call" if entry.what.delivery == self._key:
                 self._touched = 0
             case "ask_done":
                 self._asked(entry.what)
@@ -372,7 +339,7 @@ def check_delivery(
         # Samples are in no window.
         since_ms=-math.inf if line is None else line.wall_ms, well=well,
         told=line.answered if plan.small_bounds and line is not None else 0,
-        kept_seq=kept_seq,
+        boot_seq=story.next_boot(begin), kept_seq=kept_seq,
     )  # fmt: skip
     own = [entry for entry in journal.by_delivery.get(key, []) if entry.seq > begin]
     for entry in own:

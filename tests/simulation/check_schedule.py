@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from prynt_relay.model.states import Outcome
-from tests.simulation.check_delivery import FAILED, HELD, Tracker, check_delivery
+from tests.simulation.check_delivery import Tracker, check_delivery
 from tests.simulation.check_limits import Limits
+from tests.simulation.delivery_state import FAILED, HELD
 from tests.simulation.sim_journal import Journal, Line
 from tests.simulation.sim_plan import Plan
 from tests.simulation.webhook_story import NEVER, Context, Story

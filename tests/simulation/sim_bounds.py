@@ -10,7 +10,7 @@ from typing import Final
 from unittest import mock
 
 from prynt_relay.dispatch import backlog, dispatcher, lane, pager
-from prynt_relay.store import append, batch_bound, fanout, purge, retention
+from prynt_relay.store import append, batch_bound, connection, fanout, purge, retention
 from prynt_relay.webhooks import conversions
 
 SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
@@ -30,6 +30,7 @@ SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (dispatcher, "BULK_ROWS", 6),
     (purge, "EXAMINED", 3),
     (retention, "STEP_ROWS", 4),
+    (connection, "PAGE_BYTES", 1024),
 )
 
 

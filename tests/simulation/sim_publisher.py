@@ -90,7 +90,7 @@ class Publisher:
 
     def publish(self) -> None:
         rng = self._rng
-        count = rng.choice((1, 1, 1, 2, 3, 5, 8)) if rng.random() < 0.93 else rng.randint(20, 40)
+        count = rng.choice((1, 1, 1, 2, 3, 5, 8)) if rng.random() < 0.96 else rng.randint(20, 40)
         self.send([self._line() for _ in range(count)])
 
     def repeat(self) -> None:

@@ -13,7 +13,8 @@ from unittest import mock
 
 import structlog
 
-from prynt_relay.api import app
+from prynt_relay.daemon import relay
+from prynt_relay.daemon.relay import Relay
 from prynt_relay.errors import ShuttingDownError
 from prynt_relay.intake.connection import Connection
 from prynt_relay.model.states import DeliveryState
@@ -306,9 +307,13 @@ class Simulation:
                 self.crash()
 
 
-def _no_document() -> contextlib.AbstractContextManager[object]:
-    """The API's description takes a good part of a start, and nobody reads it here."""
-    return mock.patch.object(app, "build", return_value=b"{}")
+class _NoApi:
+    """The API's room: to put it together takes a good part of a start, and nobody calls it here."""
+
+    def __init__(self, relay: Relay) -> None: ...
+
+    async def stop(self) -> None:
+        """Nothing listens."""
 
 
 @contextlib.contextmanager
@@ -343,7 +348,7 @@ def simulate(seed: int) -> Result:
     journal = simulation.journal
     try:
         bounds = small_bounds() if plan.small_bounds else contextlib.nullcontext()
-        with _silence(), _no_document(), bounds:
+        with _silence(), mock.patch.object(relay, "ApiPart", _NoApi), bounds:
             simulation.run()
             if not journal.violations:
                 simulation.finish()

@@ -272,7 +272,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                     handle.context.run(callback, *handle.args)
                 except (SystemExit, KeyboardInterrupt):
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - as asyncio's own loops do
                     self.call_exception_handler({"message": repr(callback), "exception": error})
         return count
 

@@ -1,6 +1,7 @@
 """How a webhook stood at every moment, as far as operators could see."""
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from tests.simulation.sim_journal import Ask, Entry, Journal
@@ -18,7 +19,6 @@ class Context(NamedTuple):
     forced: int = 0  # counts the times from which on nothing of before is scheduled
 
 
-STIRRING = ("boot", "ask_call", "window_call")
 NEVER = 1 << 62
 
 
@@ -31,13 +31,17 @@ class Story:
         entries = sorted([*mine, *(entry for entry in journal.globals if entry.seq > born)])
         context = Context(entries[0], up=True)
         self.contexts: list[Context] = []
-        self._stirs: list[int] = []
+        # Where retries of one delivery, or of many (None), are asked for or still to be done.
+        self._asked: dict[tuple[int, int] | None, list[int]] = defaultdict(list)
         for index, entry in enumerate(entries):
-            if context.asks or entry.kind in STIRRING:
-                self._stirs.append(index)
+            calls = entry.kind in ("ask_call", "window_call")
+            asks = (*context.asks, entry.what) if calls else context.asks
+            for delivery in {ask.delivery for ask in asks}:
+                self._asked[delivery].append(index)
             context = _after(context._replace(entry=entry), row)
             self.contexts.append(context)
         self._seqs = [entry.seq for entry in entries]
+        self._boots = [entry.seq for entry in entries if entry.kind == "boot"]
         # When its deletion was asked for, and when it was done.
         self.going_seq = next((c.entry.seq for c in self.contexts if c.gone), NEVER)
         self.gone_seq = next((c.entry.seq for c in self.contexts if c.gone == 2), NEVER)
@@ -51,14 +55,22 @@ class Story:
         contexts = self.contexts
         return contexts[index - 1] if index else Context(contexts[0].entry, status="maybe")
 
-    def next_stir(self, index: int) -> int:
-        """From an index on, the first context that may concern a delivery which is over.
+    def next_boot(self, seq: int) -> int:
+        """The number of the first start after an entry."""
+        found = bisect_right(self._boots, seq)
+        return self._boots[found] if found < len(self._boots) else NEVER
 
-        Those are the retries, from asking to the end of the work; and starts, since from then on
-        it can be expected that an attempt is made.
+    def next_asked(self, delivery: tuple[int, int], index: int) -> int:
+        """From an index on, where a retry that may be of this delivery is under way.
+
+        Nothing else can concern a delivery that is over.
         """
-        found = bisect_left(self._stirs, index)
-        return self._stirs[found] if found < len(self._stirs) else len(self.contexts)
+        return min(self._next(None, index), self._next(delivery, index))
+
+    def _next(self, delivery: tuple[int, int] | None, index: int) -> int:
+        indexes = self._asked.get(delivery, ())
+        found = bisect_left(indexes, index)
+        return indexes[found] if found < len(indexes) else len(self.contexts)
 
 
 def _after(context: Context, row: int) -> Context:
