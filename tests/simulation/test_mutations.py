@@ -5,8 +5,8 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.sim_run import simulate
 
-SEEDS = range(1, 501)
-"""Most are found by the tenth; one needs a stop in the middle of two other things, and hundreds."""
+SEEDS = range(1, 251)
+"""Most are found by the tenth; one needs a stop in the middle of two other things, and dozens."""
 
 
 @pytest.mark.slow
