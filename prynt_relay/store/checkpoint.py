@@ -30,13 +30,18 @@ class Checkpointer:
         self._bytes = 0.0
         self._growth = 1.5  # bytes of the log for each that a batch counts for
         self._left = 0
+        self._due_bytes = float(CHECKPOINT_BYTES)
 
     def due(self, batch: Sequence[Job]) -> bool:
         """Count what a batch wrote; True when it is time to run."""
         self._bytes += _COMMIT_PAGES * self._page_bytes
         for job in batch:
             self._bytes += job.bytes + _ROW_BYTES * job.rows
-        return self._bytes * self._growth >= CHECKPOINT_BYTES
+        return self._bytes * self._growth >= self._due_bytes
+
+    def put_off(self) -> None:
+        """It failed: try again when as much again is written, not after every batch."""
+        self._due_bytes = self._bytes * self._growth + CHECKPOINT_BYTES
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Checkpoint as far as readers allow."""
@@ -46,6 +51,7 @@ class Checkpointer:
             estimate = written * self._page_bytes / self._bytes
             self._growth += (estimate - self._growth) / 2
         self._bytes = 0.0
+        self._due_bytes = float(CHECKPOINT_BYTES)
         self._left = 0 if in_log == done else in_log
         if in_log * self._page_bytes > RESTART_BYTES:
             self._begin_anew(connection)

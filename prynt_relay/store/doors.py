@@ -59,10 +59,13 @@ class Door:
         rows: int = 1,
         alone: bool = False,
         after_fanouts: bool = False,
+        kept: bool = False,
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.enqueue(
-            CallJob(function, future, rows=rows, alone=alone, after_fanouts=after_fanouts)
+            CallJob(
+                function, future, rows=rows, alone=alone, after_fanouts=after_fanouts, kept=kept
+            )
         )
         return future
 
@@ -99,12 +102,14 @@ class WebhookDoor(Door):
         *,
         outbox: Sequence[OutboxMail] = (),
         template: Template | None = None,
+        kept: bool = False,
         **changes: Any,
     ) -> asyncio.Future[Webhook]:
         """Replace fields of a webhook, by their names in `Webhook`, all or nothing.
 
         `template` gives it a new revision. Disabling it notes that its scheduled deliveries are to
-        be held (`bulk_jobs`), enabling it ends that. Raises (the future does) NotFoundError.
+        be held (`bulk_jobs`), enabling it ends that. A change that is `kept` waits where the disk
+        takes nothing, before what is settled after it. Raises (the future does) NotFoundError.
         """
         now_ms = self._clock.wall_ms()
 
@@ -118,7 +123,7 @@ class WebhookDoor(Door):
             self._mail(raw, outbox, now_ms)
             return webhook
 
-        return self._call(update, after_fanouts=True)
+        return self._call(update, after_fanouts=True, kept=kept)
 
     def delete_webhook(self, row: int, outbox: Sequence[OutboxMail] = ()) -> asyncio.Future[None]:
         """Delete a webhook and note that its open deliveries are to be cancelled.

@@ -17,10 +17,21 @@ class CallJob:
 
     It runs inside a savepoint: what it raises is its caller's alone. `alone` gives it a
     transaction of its own (bulk work, so that no ack waits for it); `after_fanouts` makes it wait
-    until the deliveries of every event before it are written.
+    until the deliveries of every event before it are written. One that is `kept` is, as results of
+    attempts are, written once the disk takes writes again, and not refused meanwhile.
     """
 
-    __slots__ = ("after_fanouts", "alone", "bytes", "error", "function", "future", "result", "rows")
+    __slots__ = (
+        "after_fanouts",
+        "alone",
+        "bytes",
+        "error",
+        "function",
+        "future",
+        "kept",
+        "result",
+        "rows",
+    )
 
     def __init__(
         self,
@@ -30,6 +41,7 @@ class CallJob:
         rows: int = 1,
         alone: bool = False,
         after_fanouts: bool = False,
+        kept: bool = False,
     ) -> None:
         self.function = function
         self.future = future
@@ -37,6 +49,7 @@ class CallJob:
         self.bytes = 0
         self.alone = alone
         self.after_fanouts = after_fanouts
+        self.kept = kept
         self.result: Any = None
         self.error: Exception | None = None
 

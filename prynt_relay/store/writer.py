@@ -112,8 +112,11 @@ class Writer:
         return ShuttingDownError("the store is closing; send it again after the restart")
 
     async def room(self) -> None:
-        """Return when the queue is below its bound."""
-        while (self._rows > QUEUE_ROWS or self._bytes > QUEUE_BYTES) and not self.fatal.done():
+        """Return when the queue is below its bound, or when nothing can be written anyway.
+
+        Then what comes is refused, and who sent it is told, for as long as that lasts.
+        """
+        while self.available and (self._rows > QUEUE_ROWS or self._bytes > QUEUE_BYTES):
             waiter = asyncio.get_running_loop().create_future()
             self._room.append(waiter)
             await waiter
@@ -251,14 +254,20 @@ class Writer:
             self._give_up(batch, error)
 
     def _put_off(self, batch: list[Job], error: Exception) -> None:
-        """Tell those who can ask again; keep the attempts, which nobody could repeat."""
+        """Tell those who can ask again; keep the attempts, which nobody could repeat.
+
+        Also those that still wait: what is kept before them may be more than one batch.
+        """
         if self.available:
             _log.error(
                 "the database can't be written", action="storage_unavailable", error=reason(error)
             )
-        self._put_back([job for job in batch if isinstance(job, SettleJob)])
-        for job in batch:
-            if not isinstance(job, SettleJob):
+        jobs = [*batch, *self._queue]
+        self._queue.clear()
+        self._rows = self._bytes = 0
+        self._put_back([job for job in jobs if _is_kept(job)])
+        for job in jobs:
+            if not _is_kept(job):
                 _fail(job.future, unavailable(error))
         self._set_available(False)
 
@@ -289,6 +298,7 @@ class Writer:
         try:
             await self._hop(self._checkpointer.run)
         except Exception as error:  # noqa: BLE001 - judged and logged here
+            self._checkpointer.put_off()
             if fault_of(error) is Fault.FATAL:
                 self._give_up((), error)
             elif self.available:
@@ -341,6 +351,10 @@ def _probe() -> CallJob:
     return CallJob(
         lambda raw: raw.execute("UPDATE meta SET alive_schedule_ms = alive_schedule_ms"), future
     )
+
+
+def _is_kept(job: Job) -> bool:
+    return isinstance(job, SettleJob) or (isinstance(job, CallJob) and job.kept)
 
 
 def _resolve(future: asyncio.Future[Any], result: Any) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from prynt_relay.clock import Clock, sleep_unless
+from prynt_relay.clock import Clock
 from prynt_relay.errors import (
     ConflictError,
     NotFoundError,
@@ -85,7 +85,6 @@ class Changes:
         self._locks: dict[int, asyncio.Lock] = {}
         # What `failing` writes, by webhook: each is warned about and disabled once at a time.
         self._tasks: dict[asyncio.Task[None], int] = {}
-        self._leaving = asyncio.Event()
 
     # --- what people ask for
 
@@ -178,8 +177,8 @@ class Changes:
     def failing(self, webhook: Webhook, verdict: Verdict, result: AttemptResult) -> None:
         """Warn about a webhook, or disable it: in force at once, on disk and mailed soon.
 
-        The mail is enqueued before the attempt that led to it is, so that no crash can leave the
-        warning recorded and the mail unwritten.
+        Both are enqueued before the attempt that led to them is, and wait with it while the disk
+        takes nothing: no crash can leave the attempt recorded and its consequence unwritten.
         """
         health = webhook.health
         if verdict is Verdict.WARN:
@@ -213,17 +212,21 @@ class Changes:
         self._write(disabled.row, then=self.conversions.hold, outbox=(mail,), **fields)
 
     async def finish(self) -> None:
-        """Wait for what `failing` began, if the disk takes it; conversions stop between chunks."""
-        self._leaving.set()
+        """Wait for what `failing` began, if the disk takes it; conversions stop between chunks.
+
+        Else it goes with the attempts that led to it: after the restart the next failure comes
+        to the same verdict.
+        """
         await self.conversions.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks and self._store.available:
+            await asyncio.wait(self._tasks, timeout=STORAGE_WAIT_S)
 
     # --- parts
 
     def _write(self, row: int, *, then: Callable[[int], None] | None, **changes: Any) -> None:
-        """Enqueue a change at once, and see to it that it isn't lost."""
-        first = self._store.update_webhook(row, **changes)
-        task = asyncio.get_running_loop().create_task(self._persist(first, row, then, changes))
+        """Enqueue a change at once, and go on from it once it is on disk."""
+        written = self._store.update_webhook(row, kept=True, **changes)
+        task = asyncio.get_running_loop().create_task(self._persist(written, row, then))
         self._tasks[task] = row
         task.add_done_callback(self._tasks.pop)
 
@@ -240,21 +243,13 @@ class Changes:
         written: "asyncio.Future[Webhook]",
         row: int,
         then: Callable[[int], None] | None,
-        changes: dict[str, Any],
     ) -> None:
-        while True:
-            try:
-                await written
-            except StorageUnavailableError:
-                if await sleep_unless(self._clock, self._leaving, STORAGE_WAIT_S):
-                    return
-                written = self._store.update_webhook(row, **changes)
-            except (NotFoundError, ShuttingDownError):
-                # Deleted meanwhile; or leaving, and then the next failure after the restart
-                # comes to the same verdict.
-                return
-            else:
-                break
+        try:
+            await written
+        except (NotFoundError, ShuttingDownError, StorageUnavailableError):
+            # Deleted meanwhile; or leaving, or the database failed for good, and then the next
+            # failure after the restart comes to the same verdict.
+            return
         self._mails.written()
         if then is not None:
             then(row)

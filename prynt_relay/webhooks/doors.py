@@ -15,6 +15,11 @@ from prynt_relay.store import BulkJob, RetryChunk
 class WebhookStore(Protocol):
     """The store's part that changes need; each call is in the order of the calls."""
 
+    @property
+    def available(self) -> bool:
+        """Whether the disk takes writes, as far as the last one told."""
+        ...
+
     def add_webhook(
         self, new: NewWebhook, *, template: Callable[[Webhook], str]
     ) -> asyncio.Future[Webhook]:
@@ -27,9 +32,13 @@ class WebhookStore(Protocol):
         *,
         outbox: Sequence[OutboxMail] = (),
         template: Callable[[Webhook], str] | None = None,
+        kept: bool = False,
         **changes: Any,
     ) -> asyncio.Future[Webhook]:
-        """Change fields; with them mails go into the outbox and a new picture is kept."""
+        """Change fields; with them mails go into the outbox and a new picture is kept.
+
+        One that is `kept` waits until the disk takes it.
+        """
         ...
 
     def delete_webhook(self, row: int) -> asyncio.Future[None]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from prynt_relay.errors import StorageUnavailableError
+from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
 from prynt_relay.model.delivery import AttemptResult
 from prynt_relay.model.event import EVENT_TYPES, NewEvent
 from prynt_relay.model.mail import OutboxMail
@@ -36,7 +36,7 @@ class HandStore:
 
     def __init__(self, *rows: Webhook) -> None:
         self.rows = {each.row: each for each in rows}
-        self.queue: list[tuple[asyncio.Future[Any], Any]] = []
+        self.queue: list[tuple[asyncio.Future[Any], Any, bool]] = []
         self.full = False
         self.held = 0
 
@@ -48,31 +48,43 @@ class HandStore:
         )
         return self._later(lambda: self.rows.setdefault(7, added))
 
+    @property
+    def available(self) -> bool:
+        return not self.full
+
     def update_webhook(
-        self, row: int, *, outbox: Sequence[OutboxMail] = (), template: object = None, **new: Any
+        self,
+        row: int,
+        *,
+        outbox: Sequence[OutboxMail] = (),
+        template: object = None,
+        kept: bool = False,
+        **new: Any,
     ) -> "asyncio.Future[Webhook]":
         def change() -> Webhook:
             pictured = {} if template is None else {"revision_row": 5}
             self.rows[row] = replace(self.rows[row], **new, **pictured)
             return self.rows[row]
 
-        return self._later(change)
+        return self._later(change, kept=kept)
 
     def hold_chunk(self, _row: int, _limit: int) -> "asyncio.Future[int]":
         self.held += 1
         return self._later(lambda: 0)
 
-    def _later(self, work: Any) -> "asyncio.Future[Any]":
+    def _later(self, work: Any, *, kept: bool = False) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.queue.append((future, work))
+        self.queue.append((future, work, kept))
         return future
 
     async def commit(self) -> None:
         """Write what is queued, in one batch."""
         await turns()
         batch, self.queue = self.queue, []
-        for future, work in batch:
-            if self.full:
+        for future, work, kept in batch:
+            if self.full and kept:
+                self.queue.append((future, work, kept))
+            elif self.full:
                 future.set_exception(StorageUnavailableError("the disk is full"))
             else:
                 future.set_result(work())
@@ -204,4 +216,23 @@ async def test_leaving_does_not_wait_for_a_full_disk() -> None:
     await world.store.commit()
     async with asyncio.timeout(5):
         await world.changes.finish()
-    assert world.store.queue == []
+    ((written, _, _),) = world.store.queue
+    written.set_exception(ShuttingDownError("the store is closing"))
+    await turns()
+    assert world.changes._tasks == {}
+
+
+async def test_a_disabling_waits_for_the_disk_and_is_written_once() -> None:
+    """What a failure led to is kept in its place before the attempt, not asked for again later."""
+    world = World()
+    world.store.full = True
+    world.disable()
+    await world.store.commit()
+    await world.clock.advance(60)
+    assert len(world.store.queue) == 1
+    assert world.store.rows[1].enabled
+    world.store.full = False
+    await world.store.commit()
+    await world.store.commit()
+    assert not world.store.rows[1].enabled
+    assert world.store.held == 1
