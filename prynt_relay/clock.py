@@ -66,6 +66,36 @@ def wall_offset_ms(clock: Clock) -> int:
     return round((clock.wall_ms() - clock.schedule_ms()) / 1000) * 1000
 
 
+AHEAD_MS: Final = 3_600_000
+"""A wall that is further ahead of the schedule than this was set, or the machine was asleep."""
+
+BELIEVED_AFTER_S: Final = 86_400.0
+"""How long a wall has to stay ahead until what is kept for a time grows older by it: a day in
+which somebody can set it right."""
+
+
+class Age:
+    """What time it is for what goes once it is old enough, and can't be had back.
+
+    A wall that is set forward makes nothing older, until it has stayed so for a day.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_since: float | None = None
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds; to be asked more often than once a day."""
+        wall_ms, schedule_ms = self._clock.wall_ms(), self._clock.schedule_ms()
+        now = self._clock.monotonic()
+        if wall_ms - schedule_ms < AHEAD_MS:
+            self._ahead_since = None
+            return wall_ms
+        if self._ahead_since is None:
+            self._ahead_since = now
+        return wall_ms if now - self._ahead_since >= BELIEVED_AFTER_S else schedule_ms
+
+
 async def sleep_unless(clock: Clock, event: asyncio.Event, seconds: float) -> bool:
     """Sleep, but no longer than until `event` is set; returns whether it is."""
     waits = asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))

@@ -7,7 +7,7 @@ import structlog
 
 from prynt_relay.api.doors import Storage
 from prynt_relay.api.idempotency import KEPT_MS
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Age, Clock
 from prynt_relay.errors import ShuttingDownError, StorageUnavailableError
 from prynt_relay.store import rollups
 from prynt_relay.store.api_requests import purge_answers
@@ -32,6 +32,7 @@ class Upkeep:
     def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
         self._clock = clock
+        self._age = Age(clock)
         self._catching_up = asyncio.Lock()
         self._backlogs: dict[int | None, tuple[float, Backlog]] = {}
 
@@ -77,7 +78,7 @@ class Upkeep:
         return found
 
     async def _purge(self) -> None:
-        now_ms = self._clock.wall_ms()
+        now_ms = self._age.now_ms()
         while await self._storage.write(lambda conn: rollups.purge(conn, now_ms)):
             pass
         while await self._storage.write(lambda conn: purge_answers(conn, now_ms - KEPT_MS)):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from prynt_relay.clock import Clock
+from prynt_relay.clock import Age, Clock
 from prynt_relay.store import outbox, purge
 from prynt_relay.store.dedup import Dedup
 from prynt_relay.store.numbers import Numbers
@@ -50,6 +50,7 @@ class Retention:
         ],
     ) -> None:
         self._clock = clock
+        self._age = Age(clock)
         self._numbers = numbers
         self._dedup = dedup
         self._write = write
@@ -62,14 +63,15 @@ class Retention:
     ) -> Purged:
         """One pass; see `Store.purge`."""
         self._began = self._clock.monotonic()
-        cutoff_ms = self._clock.wall_ms() - int(history_s * 1000)
+        now_ms = self._age.now_ms()
+        cutoff_ms = now_ms - int(history_s * 1000)
         _, free_before, _ = await self._read(purge.page_counts)
         purged = await self._purge(cutoff_ms, on_step, max_pages=None)
         pages, free, page_bytes = await self._read(purge.page_counts)
         max_pages = max_size // page_bytes
         if pages - free > max_pages:
             purged.add(await self._purge(_NO_LIMIT_MS, on_step, max_pages=max_pages))
-        await self._steps(lambda raw: self._dedup.forget(raw, self._clock.wall_ms()))
+        await self._steps(lambda raw: self._dedup.forget(raw, now_ms))
         await self._steps(purge.purge_webhooks)
         await self._steps(lambda raw: outbox.purge(raw, cutoff_ms, STEP_ROWS))
         await self._give_back(free_before, max_pages)

@@ -20,6 +20,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers()
+    | st.sampled_from((10**309, -(10**400), 1 << 1024))  # beyond every double
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts
     | st.sampled_from(_NUMBERS).map(lambda number: _MARK + number)

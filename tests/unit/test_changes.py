@@ -230,7 +230,7 @@ async def test_a_disabling_waits_for_the_disk_and_is_written_once() -> None:
     await world.store.commit()
     await world.clock.advance(60)
     assert len(world.store.queue) == 1
-    assert world.store.rows[1].enabled
+    assert world.store.rows[1] is world.webhook
     world.store.full = False
     await world.store.commit()
     await world.store.commit()

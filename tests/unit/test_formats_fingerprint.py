@@ -284,6 +284,19 @@ def test_what_passes_through_whole_keeps_its_own_text() -> None:
     assert b'"sdk":{"version":1.0, "x":1e400}' in body
 
 
+@pytest.mark.parametrize("digits", [310, 401, 5_001])
+def test_an_integer_that_no_double_holds_is_unknown(digits: int) -> None:
+    """However many digits a number has, the rest of the document is delivered."""
+    number = "1" + "0" * (digits - 1)
+    names = ("linkedId", "visitorId", "confidence", "timestamp", "time", "ip", "lastSeenAt", "geo")
+    data = ",".join(f'"{name}":{number}' for name in names)
+    body = formats.render(Format.FINGERPRINT, event(f"{{{data}}}".encode()), "wh_1")
+    document = json.loads(body)
+    assert document["linkedId"] is None
+    assert document["visitorId"] == ""
+    assert document["timestamp"] == CREATED_MS
+
+
 @pytest.mark.parametrize("name", PASSED_THROUGH)
 def test_what_the_server_sdks_know_beyond_the_document_is_there_if_carried(name: str) -> None:
     """Such a member passes through, and is absent rather than null otherwise."""

@@ -29,7 +29,12 @@ EMPTY: Final[dict[Kind, Any]] = {Kind.TEXT: "", Kind.BOOLEAN: False}
 
 def _is_number(value: Any) -> bool:
     # bool is Python's int; JSON has no NaN and no infinity.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no double holds is as unknown as 1e999 is
+        return False
 
 
 def _text(value: Any) -> str | None:

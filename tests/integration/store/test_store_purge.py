@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 from prynt_relay.errors import StorageUnavailableError
+from prynt_relay.model.event import Append
 from prynt_relay.store import Purged, Store, purge
 from prynt_relay.store.connection import PAGE_BYTES
 from tests.clock import FakeClock
 from tests.integration.store.parts import (
     DELIVERED,
     FAILED,
+    HELD,
     SCHEDULED,
     Heard,
     add_webhook,
@@ -21,6 +23,7 @@ from tests.integration.store.parts import (
     rows,
     settle_all,
     settlement,
+    to,
 )
 
 NO_LIMIT = 10**12
@@ -240,6 +243,27 @@ async def test_supplied_keys_go_after_the_window_and_ids_with_their_events(
         assert ids <= 7
         (again,) = await store.append([append(event_id="evt_AAAAAAAAAA000")])
         assert again.duplicate
+
+
+async def test_a_wall_that_jumps_ahead_takes_nothing_until_it_is_believed(tmp_path: Path) -> None:
+    """Set forward by mistake, the wall has a day to be set right before history goes by it."""
+    clock = FakeClock()
+    async with opened(tmp_path, clock, dedup_window_s=86_400.0) as store:
+        webhook, _ = await add_webhook(store, enabled=False)
+        held = append(webhook.row, idempotency_key="key")
+        held = Append(held.event, to(webhook.row, state=HELD))
+        await store.append([held])
+        clock.wall_offset_ms = 31 * 86_400_000
+        assert await store.purge(history_s=30 * 86_400, max_size=NO_LIMIT) == Purged()
+        clock.wall_offset_ms = 0
+        await clock.advance(10)
+        assert await store.purge(history_s=30 * 86_400, max_size=NO_LIMIT) == Purged()
+        (again,) = await store.append([held])
+        assert again.duplicate
+        clock.wall_offset_ms = 31 * 86_400_000
+        assert await store.purge(history_s=30 * 86_400, max_size=NO_LIMIT) == Purged()
+        await clock.advance(86_400)
+        assert (await store.purge(history_s=30 * 86_400, max_size=NO_LIMIT)).held == 1
 
 
 async def test_a_pending_fan_out_is_not_purged(tmp_path: Path) -> None:
