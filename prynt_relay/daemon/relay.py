@@ -24,7 +24,7 @@ from prynt_relay.daemon.rooms import (
 )
 from prynt_relay.daemon.supervisor import Supervisor
 from prynt_relay.dispatch.dispatcher import Dispatcher
-from prynt_relay.errors import StorageUnavailableError
+from prynt_relay.errors import InvalidFieldError, StorageUnavailableError
 from prynt_relay.intake.acceptor import Acceptor
 from prynt_relay.intake.protocol import EventParser
 from prynt_relay.intake.server import IntakeServer
@@ -134,9 +134,7 @@ class Relay:
         self.registry = Registry(matches=self.filters.matching)
         # The same picture as before is the same revision; another version makes a new one. All are
         # enqueued at once, so that ten thousand webhooks take a few commits and not one each.
-        revisions = await asyncio.gather(
-            *(self.store.set_revision(w.row, self.sender.template(w)) for w in webhooks)
-        )
+        revisions = await asyncio.gather(*(self._pictured(webhook) for webhook in webhooks))
         for webhook, revision_row in zip(webhooks, revisions, strict=True):
             self.registry.put(
                 replace(
@@ -145,6 +143,26 @@ class Relay:
                     health=health.get(webhook.row, webhook.health),
                 )
             )
+
+    def _pictured(self, webhook: Webhook) -> asyncio.Future[int]:
+        """Keep how a webhook's requests look by now; returns its revision's row.
+
+        One that this version's rules refuse keeps its picture: its attempts fail and say why, and
+        the others are sent all the same.
+        """
+        try:
+            template = self.sender.template(webhook)
+        except InvalidFieldError as error:
+            _log.error(
+                "a stored webhook can't be sent to; change it",
+                action="webhook_unfit",
+                webhook_id=webhook.id,
+                error=str(error),
+            )
+            revision: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            revision.set_result(webhook.revision_row)
+            return revision
+        return self.store.set_revision(webhook.row, template)
 
     def _wire(self) -> None:
         config = self.config

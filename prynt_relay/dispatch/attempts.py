@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from prynt_relay.clock import Clock
 from prynt_relay.dispatch.attempt import Consequences
 from prynt_relay.dispatch.doors import AttemptObserver, DeliveryStore, Sender, WebhookSource
-from prynt_relay.dispatch.folding import FOLD_MAX, Folding
+from prynt_relay.dispatch.folding import FOLD_MAX, Folding, MissingEventError
 from prynt_relay.dispatch.lane import Lane
 from prynt_relay.dispatch.pace import Pace
 from prynt_relay.dispatch.pager import EventLoader
@@ -116,7 +116,11 @@ class Attempts:
         rows = [delivery.row for delivery in deliveries]
         disablings = turn.lane.disablings
         try:
-            events, body = await self._folding.fold(deliveries)
+            try:
+                events, body = await self._folding.fold(deliveries)
+            except MissingEventError:
+                if self._wanting(turn, disablings) is not None:
+                    raise
             webhook = self._wanting(turn, disablings)
             if webhook is None:
                 turn.lane.busy.difference_update(rows)

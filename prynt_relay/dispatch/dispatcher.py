@@ -257,8 +257,11 @@ class Dispatcher:
         return max(now_ms - oldest, 0.0) / 1000 if -NEVER < oldest < NEVER else 0.0
 
     def tick_age_s(self) -> float:
-        """How long ago the dispatcher last looked at what is due; it does so every second."""
-        return self._clock.monotonic() - self._ticked_at
+        """How long ago the dispatcher last looked at what is due; it does so every second.
+
+        Told to stop it looks no more, and is not stuck for that.
+        """
+        return self._clock.monotonic() - self._ticked_at if self._running else 0.0
 
     # --- time
 

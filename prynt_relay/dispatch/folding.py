@@ -23,6 +23,10 @@ FOLDS_AT_ONCE: Final = 4
 """Messages being put together at a time; more of them wait, since each holds events."""
 
 
+class MissingEventError(RuntimeError):
+    """A delivery has no event (any more)."""
+
+
 class Folding:
     """Puts messages together, in bounded memory."""
 
@@ -32,7 +36,10 @@ class Folding:
         self._turns = asyncio.Semaphore(FOLDS_AT_ONCE)
 
     async def fold(self, deliveries: Sequence[DueDelivery]) -> tuple[list[StoredEvent], bytes]:
-        """The deliveries' events, without their data, and the message that stands for them."""
+        """The deliveries' events, without their data, and the message that stands for them.
+
+        Raises MissingEventError: what was cancelled meanwhile may have been purged.
+        """
         async with self._turns:
             events: list[StoredEvent] = []
             for start in range(0, len(deliveries), READ_AT_ONCE):
@@ -51,6 +58,6 @@ class Folding:
         for delivery, event in zip(deliveries, events, strict=True):
             if event is None:
                 msg = f"scheduled delivery {delivery.row} has no event {delivery.event_row}"
-                raise RuntimeError(msg)
+                raise MissingEventError(msg)
             delivery.event = None
         return [event for event in events if event is not None]

@@ -46,3 +46,25 @@ async def test_what_was_left_of_a_large_fan_out_is_sent_after_the_start(
     assert Counter(r.header("X-Prynt-Delivery") for r in requests) == {
         answer["eventId"]: 1 + TARGETS
     }
+
+
+async def test_a_stored_webhook_that_no_request_fits_keeps_no_other_from_being_sent(
+    tmp_path: Path,
+) -> None:
+    """After an upgrade one URL that is refused now fails by itself; the daemon starts."""
+    config = local_config(tmp_path)
+    async with Receiver() as receiver:
+        async with running(config) as relay:
+            unfit, _ = await subscribe(relay, receiver)
+            await subscribe(relay, receiver)
+        with closing(sqlite3.connect(config.state_dir / DATABASE_FILE)) as database:
+            database.execute(
+                "UPDATE webhooks SET url = 'https://[fe80::1%2' WHERE id = ?", (unfit.row,)
+            )
+            database.commit()
+        async with running(config) as relay:
+            publisher = await Publisher.connect(relay)
+            await publisher.send("verdict.block", {})
+            await receiver.wait_for(1)
+            await publisher.close()
+    assert len(receiver.requests) == 1

@@ -34,3 +34,25 @@ async def test_a_stop_does_not_wait_for_a_disk_that_fills_up_meanwhile() -> None
     async with asyncio.timeout(5):
         assert await stopping == 0
     await store.close()
+
+
+async def test_one_that_is_told_to_stop_is_not_stuck() -> None:
+    """While what is in flight ends, nothing that is due is looked at, and nobody need worry."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+
+    async def slow(*_: object) -> Outcome:
+        await clock.sleep(20)
+        return Outcome.SUCCESS
+
+    relay = dispatcher(clock, store, Sender(clock, slow), Webhooks(1))
+    relay.appended([await store.append(targets(1))])
+    await clock.advance(3)
+    assert relay.tick_age_s() < 1.5
+    stopping = asyncio.ensure_future(relay.stop(30))
+    await clock.advance(15)
+    assert not stopping.done()
+    assert relay.tick_age_s() == 0
+    await clock.advance(10)
+    assert await stopping == 0
+    await store.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -393,3 +394,33 @@ async def test_a_delivery_without_its_event_is_an_error_of_ours() -> None:
     folding = Folding(Empty(0), Folder())  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="delivery 7 has no event 9"):
         await folding.fold([DueDelivery(7, 1, 9, 0, 0), DueDelivery(8, 1, 10, 0, 0)])
+
+
+async def test_a_message_whose_webhook_went_while_it_was_read_is_none() -> None:
+    """Cancelled deliveries may be purged before their events are read: nothing is sent, or ends."""
+    scene = Scene()
+    await scene.rested()
+    await scene.alerts(1)
+    await scene.alerts(9)
+    await scene.relay.stop(0)
+    reading, gone = asyncio.Event(), asyncio.Event()
+
+    async def events(rows: Sequence[int]) -> dict[int, StoredEvent]:
+        reading.set()
+        await gone.wait()
+        return {}
+
+    scene.store.events = events  # type: ignore[method-assign]
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    scene.start()
+    await scene.rested()
+    await reading.wait()
+    del scene.webhooks.all[1]
+    scene.relay.webhook_changed(1)
+    gone.set()
+    await scene.clock.advance(5)
+    assert errors == []
+    assert scene.sizes == [1]
+    assert scene.relay.in_flight == 0
+    await scene.close()
