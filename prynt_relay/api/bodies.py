@@ -151,7 +151,8 @@ def _invalid(message: str, kind: type[msgspec.Struct]) -> InvalidFieldError:
         return InvalidFieldError(_join(path, match[1]), "is required")
     match = _UNKNOWN.match(what)
     if match:
-        known = "" if path else f"; known are {', '.join(kind.__struct_encode_fields__)}"
+        names = () if path else kind.__struct_encode_fields__
+        known = f"; known are {', '.join(names)}" if names else ""
         return InvalidFieldError(_join(path, match[1]), f"is not a known field{known}")
     match = _TYPE.match(what)
     if match:

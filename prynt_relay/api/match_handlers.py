@@ -13,12 +13,12 @@ from prynt_relay.api.bodies import decode_body
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.inputs import EventsToMatch, MatchEvents, MatchWebhook
 from prynt_relay.api.log_handlers import filled
-from prynt_relay.api.moments import parse_moment
 from prynt_relay.api.outputs import JudgedEvent, JudgedEventList
 from prynt_relay.api.queries import MAX_LIMIT, read_query
 from prynt_relay.api.webhook_handlers import check_event_type, find_webhook
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model.event import StoredEvent
+from prynt_relay.model.moments import parse_moment
 from prynt_relay.model.webhook import Webhook
 from prynt_relay.store.due import events as read_events
 from prynt_relay.store.history import EventFilter, EventRow, list_events

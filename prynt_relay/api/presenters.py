@@ -87,7 +87,7 @@ def delivery(row: history.DeliveryRow, offset_ms: int) -> Delivery:
         event_type=row.event_type,
         state=row.state.label,
         created_at=iso_ms(row.created_at_ms),
-        next_attempt_at=_on_wall(row.next_attempt_ms, offset_ms),
+        next_attempt_at=_next_attempt(row, offset_ms),
         attempt_count=row.attempts,
         last_outcome=None if row.last_outcome is None else row.last_outcome.label,
         last_status=row.last_status,
@@ -230,6 +230,15 @@ def streamed(row: history_stream.StreamedAttempt, offset_ms: int) -> StreamedAtt
         state=row.state.label,
         next_attempt_at=_on_wall(row.next_attempt_ms, offset_ms),
     )
+
+
+def _next_attempt(row: history.DeliveryRow, offset_ms: int) -> str | None:
+    due_ms = row.next_attempt_ms
+    if due_ms is not None:
+        # The clocks' distance is told in whole seconds: within one, nothing is due before it is.
+        early_ms = row.created_at_ms - (due_ms + offset_ms)
+        due_ms += early_ms if 0 < early_ms < 1000 else 0
+    return _on_wall(due_ms, offset_ms)
 
 
 def _on_wall(schedule_ms: int | None, offset_ms: int) -> str | None:

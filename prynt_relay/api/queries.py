@@ -7,9 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from prynt_relay.api.cursors import Cursor, decode_cursor, encode_cursor, position_of
-from prynt_relay.api.moments import parse_moment
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model.ids import is_id
+from prynt_relay.model.moments import parse_moment
 from prynt_relay.model.states import DeliveryState
 
 DEFAULT_LIMIT: Final = 20

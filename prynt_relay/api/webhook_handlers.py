@@ -17,7 +17,6 @@ from prynt_relay.api.inputs import (
     TestWebhook,
     duration_s,
 )
-from prynt_relay.api.moments import parse_moment
 from prynt_relay.api.outputs import (
     CreatedWebhook,
     RetriedWindow,
@@ -35,6 +34,7 @@ from prynt_relay.errors import (
     NotFoundError,
 )
 from prynt_relay.model import ids
+from prynt_relay.model.moments import parse_moment
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.timestamps import iso_ms
 from prynt_relay.model.webhook import Webhook

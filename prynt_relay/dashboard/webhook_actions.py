@@ -7,7 +7,6 @@ from multidict import MultiDict, MultiMapping
 
 from prynt_relay.api.deps import DEPS
 from prynt_relay.api.inputs import duration_s
-from prynt_relay.api.moments import parse_moment
 from prynt_relay.api.webhook_handlers import MAX_ROTATION_S
 from prynt_relay.dashboard import words
 from prynt_relay.dashboard.site import SESSION, SITE
@@ -15,6 +14,7 @@ from prynt_relay.dashboard.webhook_forms import form_fields, see_other
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model import ids
+from prynt_relay.model.moments import parse_moment
 from prynt_relay.model.states import DeliveryState
 from prynt_relay.model.timestamps import iso_ms
 from prynt_relay.model.webhook_input import WebhookInput

@@ -12,10 +12,10 @@ from prynt_relay.api import schema_types
 from prynt_relay.api.bodies import decode
 from prynt_relay.api.cursors import decode_cursor, encode_cursor
 from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook, RetryWindow, duration_s
-from prynt_relay.api.moments import parse_moment
 from prynt_relay.api.problems import ProblemError
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model.durations import format_duration, parse_duration
+from prynt_relay.model.moments import parse_moment
 from prynt_relay.model.states import DeliveryState, Format, SignatureScheme
 
 NOW_MS = 1_790_000_000_000

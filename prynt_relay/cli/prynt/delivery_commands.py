@@ -16,7 +16,7 @@ from prynt_relay.cli.prynt.identifiers import (
     WEBHOOK,
     WEBHOOK_OR_DELIVERY,
 )
-from prynt_relay.cli.prynt.list_options import list_options, tell_of_more, window_options
+from prynt_relay.cli.prynt.list_options import WHEN, list_options, tell_of_more, window_options
 from prynt_relay.cli.prynt.options import examples, yes_option
 from prynt_relay.cli.prynt.session import Session, with_session
 
@@ -114,9 +114,14 @@ def inspect(session: Session, delivery: str, *, show_signature: bool, raw: bool)
 )
 @click.argument("target", metavar="WEBHOOK|DELIVERY", type=WEBHOOK_OR_DELIVERY)
 @click.option(
-    "--since", metavar="WHEN", help="Of a webhook: what came in from then on; 24h, or ISO 8601."
+    "--since",
+    type=WHEN,
+    metavar="WHEN",
+    help="Of a webhook: what came in from then on; 24h, or ISO 8601.",
 )
-@click.option("--until", metavar="WHEN", help="Of a webhook: and before then. [default: now]")
+@click.option(
+    "--until", type=WHEN, metavar="WHEN", help="Of a webhook: and before then. [default: now]"
+)
 @click.option(
     "--state",
     "states",

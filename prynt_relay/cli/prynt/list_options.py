@@ -1,13 +1,33 @@
 """What the commands that list have in common."""
 
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from prynt_relay.cli.prynt.terminal import Terminal
+from prynt_relay.errors import InvalidFieldError
+from prynt_relay.model.moments import parse_moment
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+    """A moment as the API takes it, and as it was typed: what it means is the daemon's to say."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text; BadParameter where it names no moment."""
+        try:
+            parse_moment(self.name, value, round(time.time() * 1000))
+        except InvalidFieldError as error:
+            raise click.BadParameter(error.reason, ctx, param) from None
+        return value
+
+
+WHEN: Final = Moment()
 
 
 def list_options(default: int = 20) -> Callable[[_F], _F]:
@@ -34,6 +54,7 @@ def window_options(command: _F) -> _F:
     for name, meaning in (("until", "before"), ("since", "from")):
         command = click.option(
             f"--{name}",
+            type=WHEN,
             metavar="WHEN",
             help=f"Only what came in {meaning} then: 24h back from now, or ISO 8601.",
         )(command)

@@ -13,6 +13,7 @@ from prynt_relay.cli.prynt.attempt_view import show_exchange
 from prynt_relay.cli.prynt.direct_test import check_url, sample_request, send_sample
 from prynt_relay.cli.prynt.dry_run import dry_run as show_dry_run
 from prynt_relay.cli.prynt.identifiers import EVENT_TYPE, WEBHOOK
+from prynt_relay.cli.prynt.list_options import WHEN
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.signatures import made_up_secret
@@ -57,7 +58,10 @@ _DEFAULT_TYPE = "identification.complete"
     help="With --dry-run: this filter instead of the webhook's.",
 )
 @click.option(
-    "--since", metavar="WHEN", help="With --dry-run: only what came in from then on; 24h, or ISO."
+    "--since",
+    type=WHEN,
+    metavar="WHEN",
+    help="With --dry-run: only what came in from then on; 24h, or ISO.",
 )
 @click.option(
     "--limit",

@@ -1,4 +1,4 @@
-"""Moments as requests name them: a duration back from now, or ISO 8601."""
+"""Moments as people name them in requests: a duration back from now, or ISO 8601."""
 
 import re
 from datetime import UTC, datetime, timedelta
