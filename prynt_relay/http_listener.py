@@ -34,12 +34,17 @@ class Connection(web.RequestHandler):
         """Answer, and close the connection. Only a failure of ours is worth a line in the log."""
         if request.writer is not None and request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; the connection can only be closed")
+        if isinstance(exc, ConnectionError) and self._is_gone():
+            raise exc  # amid its request: aiohttp ends the connection and says nothing
         if status == 500:
             self.logger.error("a request failed outside of its handler", exc_info=exc)
         response = self.refusal(status, exc)
         response.headers[hdrs.SERVER] = SERVER
         response.force_close()
         return response
+
+    def _is_gone(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
 
 
 async def listen(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 import msgspec
@@ -47,19 +48,30 @@ async def read_body(request: web.Request) -> bytes:
     """
     if (request.content_length or 0) > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+    late = "the body did not come within {} s; send it again, in parts if need be"
+    body = await in_time(request.read(), late)
+    if body:
+        check_content_type(request)
+    return body
+
+
+async def in_time(body: Awaitable[bytes], late: str) -> bytes:
+    """Return a body that is being read; `late` tells with `{}` for the seconds what was missed.
+
+    Raises ProblemError (408) where it doesn't come in time, ConnectionError where nobody sends it.
+    """
     try:
         async with asyncio.timeout(BODY_S):
-            body = await request.read()
+            return await body
     except TimeoutError:
         raise ProblemError(
             408,
             "request_timeout",
-            f"the body did not come within {BODY_S:g} s; send it again, in parts if need be",
+            late.format(f"{BODY_S:g}"),
             headers={"Connection": "close"},
         ) from None
-    if body:
-        check_content_type(request)
-    return body
+    except OSError as error:
+        raise ConnectionResetError(f"the sender of the body is gone: {error}") from error
 
 
 def check_content_type(request: web.Request) -> None:
@@ -70,10 +82,13 @@ def check_content_type(request: web.Request) -> None:
         raise ProblemError(
             415, "unsupported_media_type", detail, headers={"Accept": "application/json"}
         )
+    check_coding(request, "JSON is UTF-8 (RFC 8259); leave charset out")
+
+
+def check_coding(request: web.Request, charset: str) -> None:
+    """Raise ProblemError (415) for a body that isn't plain UTF-8; `charset` is what to say then."""
     if (request.charset or "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
-        raise ProblemError(
-            415, "unsupported_media_type", "JSON is UTF-8 (RFC 8259); leave charset out"
-        )
+        raise ProblemError(415, "unsupported_media_type", charset)
     coding = request.headers.get("Content-Encoding", "identity").lower()
     if coding != "identity":
         raise ProblemError(

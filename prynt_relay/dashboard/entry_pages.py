@@ -10,6 +10,7 @@ from prynt_relay.api.deps import DEPS
 from prynt_relay.api.open_handlers import read_stats
 from prynt_relay.dashboard import charts, guard
 from prynt_relay.dashboard.attention import look_around
+from prynt_relay.dashboard.forms import form_field
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.errors import NotFoundError
 from prynt_relay.model.ids import is_id
@@ -30,8 +31,8 @@ async def sign_in_form(request: web.Request) -> web.Response:
 async def sign_in(request: web.Request) -> web.Response:
     """POST /sign-in: the key against a session."""
     site = request.app[SITE]
-    target = _safe_target(await guard.form_field(request, "next"))
-    token = await guard.form_field(request, guard.CSRF_FIELD)
+    target = _safe_target(await form_field(request, "next"))
+    token = await form_field(request, guard.CSRF_FIELD)
     cookie = request.cookies.get(guard.FORM_COOKIE, "")
     if not guard.is_same_site(request) or not guard.same_text(token, cookie):
         return await _sign_in_page(
@@ -48,7 +49,7 @@ async def sign_in(request: web.Request) -> web.Response:
         )
         response.headers["Retry-After"] = f"{wait_s + 1:.0f}"
         return response
-    key = (await guard.form_field(request, "key")).strip()
+    key = (await form_field(request, "key")).strip()
     opened = site.sessions.open(key)
     if opened is None:
         site.sign_ins.failed(address)

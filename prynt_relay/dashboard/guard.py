@@ -14,6 +14,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from prynt_relay.api.problems import from_relay_error, internal_error, title_of
+from prynt_relay.dashboard.forms import form_field
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.errors import RelayError
 
@@ -27,9 +28,6 @@ CSRF_FIELD: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
 REFRESH_HEADER: Final = "X-Prynt-Refresh"
 """Marks what a page asks by itself: that somebody left it open isn't use of a session."""
-
-MAX_FORM: Final = 256 * 1024
-"""Bytes: 32 headers of 4 KiB, escaped, and everything else."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -101,16 +99,6 @@ def _with_token(handler: Handler) -> Handler:
         return response
 
     return handle
-
-
-async def form_field(request: web.Request, name: str) -> str:
-    """Return a field of the form that the request carries, "" without it."""
-    if (request.content_length or 0) > MAX_FORM:
-        raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
-    if request.content_type != "application/x-www-form-urlencoded":
-        return ""
-    value = (await request.post()).get(name, "")
-    return value if isinstance(value, str) else ""
 
 
 def is_same_site(request: web.Request) -> bool:

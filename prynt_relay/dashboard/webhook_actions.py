@@ -9,8 +9,9 @@ from prynt_relay.api.deps import DEPS
 from prynt_relay.api.inputs import duration_s
 from prynt_relay.api.webhook_handlers import MAX_ROTATION_S
 from prynt_relay.dashboard import words
+from prynt_relay.dashboard.forms import form_fields
 from prynt_relay.dashboard.site import SESSION, SITE
-from prynt_relay.dashboard.webhook_forms import form_fields, see_other
+from prynt_relay.dashboard.webhook_forms import see_other
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
 from prynt_relay.errors import InvalidFieldError
 from prynt_relay.model import ids

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
-from multidict import MultiDict
+from multidict import MultiMapping
 
 from prynt_relay.api.bodies import decode
 from prynt_relay.api.deps import DEPS, Deps
 from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook, MatchEvents
 from prynt_relay.api.match_handlers import judge
-from prynt_relay.api.problems import ProblemError
-from prynt_relay.dashboard import guard, words
+from prynt_relay.dashboard import words
+from prynt_relay.dashboard.forms import form_field, form_fields
 from prynt_relay.dashboard.site import SESSION, SITE
 from prynt_relay.dashboard.webhook_pages import describe, webhook_of
 from prynt_relay.errors import InvalidFieldError
@@ -75,7 +75,7 @@ def form_of(webhook: Webhook) -> Form:
     )
 
 
-def typed(fields: MultiDict[str]) -> Form:
+def typed(fields: MultiMapping[str]) -> Form:
     """Return the form as somebody filled it in; a password isn't shown again."""
     names, values = fields.getall("header_name", []), fields.getall("header_value", [])
     kept = set(fields.getall("header_kept", []))
@@ -201,7 +201,7 @@ async def edit(request: web.Request) -> web.Response:
 
 async def check_url(request: web.Request) -> web.Response:
     """POST /check/url: what the API would say of a URL. A POST, since URLs can be secrets."""
-    url = (await guard.form_field(request, "url")).strip()
+    url = (await form_field(request, "url")).strip()
     try:
         request.app[SITE].settings.check_url(url)
     except InvalidFieldError as error:
@@ -211,7 +211,7 @@ async def check_url(request: web.Request) -> web.Response:
 
 async def check_filter(request: web.Request) -> web.Response:
     """POST /check/filter: what the API would say of a filter, and what it makes of events."""
-    expression = (await guard.form_field(request, "filter")).strip()
+    expression = (await form_field(request, "filter")).strip()
     tried = MatchEvents(filter=expression, limit=TRIED_EVENTS)
     try:
         judged = await judge(request.app[DEPS], tried, expression, None)
@@ -229,18 +229,6 @@ async def check_filter(request: web.Request) -> web.Response:
 
 def _refused(error: InvalidFieldError) -> web.Response:
     return web.json_response({"ok": False, "message": words.mistake(error.field, error.reason)})
-
-
-async def form_fields(request: web.Request) -> MultiDict[str]:
-    """Return the form's texts; raises ProblemError for what isn't one."""
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise ProblemError(415, "unsupported_media_type", "This takes a form of this dashboard.")
-    found: MultiDict[str] = MultiDict()
-    for name, value in (await request.post()).items():
-        if isinstance(value, str):
-            # Browsers send line ends as CRLF; what is kept has them plain.
-            found.add(name, value.replace("\r\n", "\n"))
-    return found
 
 
 def see_other(location: str) -> web.Response:

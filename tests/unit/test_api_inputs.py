@@ -1,5 +1,6 @@
 """Bodies, query words and cursors, without a server."""
 
+import errno
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prynt_relay.api import schema_types
-from prynt_relay.api.bodies import decode
+from prynt_relay.api.bodies import decode, in_time
 from prynt_relay.api.cursors import decode_cursor, encode_cursor
 from prynt_relay.api.inputs import ChangeWebhook, CreateWebhook, RetryWindow, duration_s
 from prynt_relay.api.problems import ProblemError
@@ -254,3 +255,14 @@ def test_a_webhook_to_be_shows_no_secret_in_its_repr() -> None:
     body = decode(b'{"url":"https://a.b/s3cret","headers":{"X":"s3cret"}}', CreateWebhook)
     assert "s3cret" not in repr(body.wanted())
     assert "s3cret" not in repr(body)
+
+
+@pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.ECONNRESET, errno.EPIPE])
+async def test_a_body_whose_sender_is_lost_ends_as_a_lost_connection(code: int) -> None:
+    """Whatever ended the connection, it is a ConnectionError: nothing that failed here."""
+
+    async def read() -> bytes:
+        raise OSError(code, "gone")
+
+    with pytest.raises(ConnectionError):
+        await in_time(read(), "not in {} s")
