@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from prynt_relay.config.settings import Listen
 from prynt_relay.model.durations import format_duration, parse_duration
+from prynt_relay.model.mailbox import parse_mailbox
 
 
 class Unfit(ValueError):  # noqa: N818 - says what the value is
@@ -349,16 +350,11 @@ def check_uri_reference(text: str) -> str:
     return text
 
 
-_MAILBOX: Final = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@"
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f.:IPv]+\])"
-)
-_NAMED_MAILBOX: Final = re.compile(r"(?P<name>[^<>@,;\x00-\x1f\x7f]*)<(?P<address>[^<>]+)>")
-
-
 def check_mailbox(text: str) -> str:
     """Return an e-mail address, with or without a name before it."""
-    named = _NAMED_MAILBOX.fullmatch(text)
-    if _MAILBOX.fullmatch(named["address"] if named else text) is None:
-        raise Unfit('an e-mail address, such as "ops@example.com" or "Ops <ops@example.com>"', text)
+    try:
+        parse_mailbox(text)
+    except ValueError:
+        rule = 'an e-mail address, such as "ops@example.com" or "Ops <ops@example.com>"'
+        raise Unfit(rule, text) from None
     return text

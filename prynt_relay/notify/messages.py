@@ -5,18 +5,23 @@ A mail names the webhook by its id and its URL's host: the rest of the URL can b
 however often it is written down or sent.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from typing import Final
 
 from prynt_relay.model.delivery import AttemptResult
 from prynt_relay.model.mail import OutboxMail
+from prynt_relay.model.mailbox import parse_mailbox
 from prynt_relay.model.webhook import Health, Webhook
 
 _WIRE: Final = SMTP.clone(cte_type="7bit")  # not every server speaks 8BITMIME
+_ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+"""Names that need no quotes (RFC 5322, section 3.2.3)."""
 _HOUR_MS: Final = 3_600_000
 _MAX_TEXT: Final = 200
 """Of what people or peers wrote (descriptions, errors): enough to recognise it by."""
@@ -91,22 +96,43 @@ def test_mail(*, now_ms: int, unique: str, sender: str) -> OutboxMail:
 def assemble(
     mail: OutboxMail, *, created_at_ms: int, sender: str, recipients: Sequence[str]
 ) -> bytes:
-    """Return the message as it goes over the wire (RFC 5322): plain text, 7-bit clean."""
+    """Return the message as it goes over the wire (RFC 5322): plain text, 7-bit clean.
+
+    Raises ValueError where `sender` or one of `recipients` is no mailbox.
+    """
     message = EmailMessage(policy=_WIRE)
-    message["From"] = _line(sender)
-    message["To"] = ", ".join(map(_line, recipients))
     message["Subject"] = f"[prynt-relay] {_line(mail.subject)}"
     message["Date"] = format_datetime(datetime.fromtimestamp(created_at_ms / 1000, UTC))
     message["Message-ID"] = mail.message_id
     # RFC 3834: keeps vacation notices from answering.
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.body)
-    return message.as_bytes()
+    # The library parses the names that it is given, and loses or decodes some while it folds them.
+    people = (("From", [sender]), ("To", recipients))
+    head = "".join(
+        f"{field}: " + ",\r\n ".join(map(_mailbox, mailboxes)) + "\r\n"
+        for field, mailboxes in people
+    )
+    return head.encode("ascii") + message.as_bytes()
 
 
 def address_of(text: str) -> str:
-    """The bare address in `Name <address>`, for the envelope."""
-    return parseaddr(text)[1]
+    """The bare address in `Name <address>`, for the envelope; raises ValueError without one."""
+    return parse_mailbox(text).address
+
+
+def _mailbox(text: str) -> str:
+    """A mailbox as a header has it: any name arrives as it was written."""
+    name, address = parse_mailbox(text)
+    name = _line(name)
+    if not name:
+        return address
+    if not name.isascii() or "=?" in name:  # RFC 2047; what looks encoded must not be decoded
+        words = Header(name, "utf-8", header_name="From").encode(linesep="\r\n")
+        return f"{words}\r\n <{address}>"
+    if not _ATOMS.fullmatch(name):
+        name = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    return f"{name} <{address}>"
 
 
 def _facts(webhook: Webhook, health: Health, last: AttemptResult) -> str:
@@ -147,5 +173,7 @@ def _message_id(kind: str, webhook: Webhook, health: Health, sender: str) -> str
 
 
 def _domain(sender: str) -> str:
-    _, at, domain = address_of(sender).rpartition("@")
-    return domain if at and domain.isascii() and domain else "localhost"
+    try:
+        return address_of(sender).rpartition("@")[2]
+    except ValueError:
+        return "localhost"

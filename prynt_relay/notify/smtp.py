@@ -30,7 +30,7 @@ class MailServerError(RelayError):
 
 
 class MailRefusedError(MailServerError):
-    """The server refused one mail; the connection is good for the next."""
+    """One mail was refused, or can't be put together; the connection is good for the next."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -96,20 +96,23 @@ class MailServer:
         """Hand one mail over, to those of the recipients that are asked for.
 
         The header names all recipients that are configured. Raises MailServerError where the
-        server took it for nobody: MailRefusedError where it said so and goes on.
+        server took it for nobody: MailRefusedError where it said so and goes on, or where the mail
+        can't be put together.
         """
         if self._client is None:
             raise MailServerError("not connected; use the server in 'async with'")
         email = self._email
-        message = assemble(
-            mail, created_at_ms=created_at_ms, sender=email.sender, recipients=email.recipients
-        )
-        by_address = {address_of(recipient): recipient for recipient in recipients}
+        try:
+            message = assemble(
+                mail, created_at_ms=created_at_ms, sender=email.sender, recipients=email.recipients
+            )
+            sender = address_of(email.sender)
+            by_address = {address_of(recipient): recipient for recipient in recipients}
+        except Exception as error:  # whatever it is, it concerns this mail alone
+            raise MailRefusedError(f"the mail can't be put together: {_reason(error)}") from error
         try:
             async with asyncio.timeout(MAIL_TIMEOUT_S):
-                refused, text = await self._client.sendmail(
-                    address_of(email.sender), list(by_address), message
-                )
+                refused, text = await self._client.sendmail(sender, list(by_address), message)
         except aiosmtplib.SMTPRecipientsRefused as error:
             reasons = "; ".join(f"{one.recipient}: {_reason(one)}" for one in error.recipients)
             raise MailRefusedError(

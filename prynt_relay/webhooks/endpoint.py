@@ -90,7 +90,7 @@ class EndpointRules:
             raise _bad_url("has no host name")
         if "[" in parts.netloc and not _BRACKETED.match(parts.netloc):
             raise _bad_url("has brackets around what is no IPv6 address")
-        self._check_host(parts.hostname)
+        self._check_host(parts.hostname, parts.scheme, port)
         return url
 
     def _check_scheme(self, parts: SplitResult) -> None:
@@ -100,7 +100,7 @@ class EndpointRules:
             raise _bad_url("must use https (egress.allow_http admits http for development)")
         raise _bad_url("must begin with https://")
 
-    def _check_host(self, host: str) -> None:
+    def _check_host(self, host: str, scheme: str, port: int | None) -> None:
         address = _literal(host)
         if address is not None:
             if not self._is_allowed(address):
@@ -118,11 +118,8 @@ class EndpointRules:
             raise _bad_url(f"has a host name that can't be encoded: {host!r}") from None
         name = name.removesuffix(".")
         labels = name.split(".")
-        if labels[-1].lower() == "localhost" and (len(labels) == 1 or not self._allows_loopback()):
-            raise _bad_url(
-                "must not be on localhost; use a public domain name"
-                " (egress.allow_addresses admits 127.0.0.0/8, for development)"
-            )
+        if labels[-1].lower() == "localhost":
+            self._check_localhost(labels, scheme, port)
         if len(labels) < 2:
             raise _bad_url(f"must have a domain name with a dot, not {host!r}")
         if len(name) > 253 or not all(_LABEL.match(label) for label in labels):
@@ -131,8 +128,15 @@ class EndpointRules:
             # The WHATWG URL standard and inet_aton() read such hosts as IPv4 addresses.
             raise _bad_url(f"must name a domain, not an IP address: {host!r}")
 
-    def _allows_loopback(self) -> bool:
-        return self._is_allowed(ipaddress.ip_address("127.0.0.1"))
+    def _check_localhost(self, labels: list[str], scheme: str, port: int | None) -> None:
+        if not self._is_allowed(ipaddress.ip_address("127.0.0.1")):
+            raise _bad_url(
+                "must not be on localhost; use a public domain name"
+                " (egress.allow_addresses admits 127.0.0.0/8, for development)"
+            )
+        if len(labels) == 1:
+            meant = f"{scheme}://127.0.0.1" + (f":{port}" if port is not None else "")
+            raise _bad_url(f"must not name localhost, which has no dot; write {meant} instead")
 
     def _is_allowed(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         return any(address.version == n.version and address in n for n in self._allowed)

@@ -5,6 +5,7 @@ say, which no real daemon lets them do. A real one is behind the story in tests/
 """
 
 import asyncio
+import functools
 import itertools
 import json
 import threading
@@ -18,6 +19,13 @@ KEY = "sk_live_dGhpcyBpcyBhIHRlc3Qga2V5IQ"
 
 Row = dict[str, Any]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 4_000 else float(digits)
+
+
+_loads = functools.partial(json.loads, parse_int=_integer)  # any integer, as the daemon
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> web.Response:
@@ -135,7 +143,7 @@ class FakeApi:
             return problem(401, "unauthorized", "A valid API key is needed.")
         raw = await request.read()
         self.raw_bodies.append(raw)
-        body = json.loads(raw) if raw else None
+        body = _loads(raw) if raw else None
         self.requests.append((request.method, request.path_qs, body))
         return await handler(request)
 
@@ -262,7 +270,7 @@ class FakeApi:
         return web.Response(text=text, content_type="application/json")
 
     async def _send_events(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await request.json(loads=_loads)
         answers = [
             {"ok": True, "eventId": f"evt_{next(self._numbers):013d}", "duplicate": False}
             for _ in (body if isinstance(body, list) else [body])

@@ -65,6 +65,31 @@ def test_events_send_passes_data_on_byte_for_byte(
     assert api.requests[-1][2]["data"]["verdict"] == "block"
 
 
+def test_an_integer_of_thousands_of_digits_is_shown_and_sent_as_it_is(
+    api: FakeApi, prynt: Prynt, tmp_path: Path
+) -> None:
+    """JSON and the relay set no bound to an integer's digits, so neither does the command line."""
+    data = f'{{"n":-{"7" * 5000}}}'
+    event = {
+        "eventId": EVENT, "eventType": "verdict.block", "createdAt": "2026-02-14T11:45:22.341Z",
+        "receivedAt": "2026-02-14T11:45:22.400Z", "idempotencyKey": "k", "deliveries": [],
+    }  # fmt: skip
+    api.raw_events[EVENT] = json.dumps(event)[:-1] + f',"data":{data}}}'
+    shown = prynt("events", "get", EVENT)
+    assert (shown.code, shown.err) == (0, "")
+    assert "-" + "7" * 5000 in shown.out.replace("\n", "")
+    assert prynt("events", "get", EVENT, "--json").out == api.raw_events[EVENT] + "\n"
+    assert prynt("events", "send", "verdict.block", "--data", data).code == 0
+    assert data.encode() in api.raw_bodies[-1]
+    path = tmp_path / "events"
+    line = f'{{"eventType":"a.b","data":{data}}}'
+    for content, body in ((f"{line}\n{line}", f"[{line},{line}]"), (f"[{line}]", f"[{line}]")):
+        path.write_text(content)
+        done = prynt("events", "send", "--file", str(path))
+        assert (done.code, done.err) == (0, "")
+        assert api.raw_bodies[-1] == body.encode()
+
+
 def test_events_send_takes_files_of_many(api: FakeApi, prynt: Prynt, tmp_path: Path) -> None:
     """JSON Lines or an array, in batches that the API takes, each event's text as it is."""
     lines = [f'{{"eventType":"a.b","data":{{"n":{n}.0}}}}' for n in range(2500)]

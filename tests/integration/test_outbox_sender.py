@@ -15,7 +15,7 @@ from prynt_relay.model.mail import DueMail, OutboxMail
 from prynt_relay.notify import sender as sender_module
 from prynt_relay.notify import smtp
 from prynt_relay.notify.sender import MAX_TRIES, OutboxSender, retry_delay_s
-from prynt_relay.notify.smtp import MailServerError, send_test
+from prynt_relay.notify.smtp import MailRefusedError, MailServer, MailServerError, send_test
 from prynt_relay.store import outbox
 from prynt_relay.telemetry.metrics import Metrics
 from tests.clock import FakeClock
@@ -447,3 +447,27 @@ async def test_a_test_mail_needs_a_server_and_somebody_to_write_to(
     """Half of the settings is an error that names what is missing."""
     with pytest.raises(MailServerError, match=re.escape(lacks) + "$"):
         await send_test(settings(25, **changes), now_ms=0, unique="x")
+
+
+async def test_a_mail_that_can_not_be_put_together_is_refused_like_any_other() -> None:
+    """Its failure is its own: the connection takes the next one."""
+    async with MailBox() as box, MailServer(settings(box.port)) as server:
+        broken = OutboxMail("<broken@relay.test>", "Subject", "a lone surrogate: \ud800\n")
+        with pytest.raises(MailRefusedError, match=r"can't be put together: .*surrogates"):
+            await server.send(broken, created_at_ms=0, recipients=["ops@example.com"])
+        await server.send(mail(1), created_at_ms=0, recipients=["ops@example.com"])
+        assert (await received(box)).message["Subject"] == "[prynt-relay] Subject 1"
+
+
+async def test_the_envelope_has_the_address_behind_any_name() -> None:
+    """What a name has in it changes nothing about whom the server is told."""
+    async with MailBox() as box:
+        named = settings(
+            box.port,
+            sender="Relay [prod] <relay@example.com>",
+            recipients=("Ops [prod] <ops@example.com>", '5" team <team@example.com>'),
+        )
+        await send_test(named, now_ms=0, unique="x")
+        got = await received(box)
+        assert got.sender == "relay@example.com"
+        assert got.recipients == ["ops@example.com", "team@example.com"]

@@ -138,6 +138,26 @@ def test_development_settings_admit_nothing_else(url: str) -> None:
         LOCAL.check_url(url)
 
 
+@pytest.mark.parametrize(
+    ("rules", "url", "advice"),
+    [
+        (PUBLIC, "https://localhost:3000/", "egress.allow_addresses admits 127.0.0.0/8"),
+        (PUBLIC, "https://hooks.localhost/", "egress.allow_addresses admits 127.0.0.0/8"),
+        (LOCAL, "http://localhost:3000/secret", "; write http://127.0.0.1:3000 instead"),
+        (LOCAL, "https://LOCALHOST./secret", "; write https://127.0.0.1 instead"),
+    ],
+)
+def test_a_refused_localhost_comes_with_advice_that_helps(
+    rules: EndpointRules, url: str, advice: str
+) -> None:
+    """The setting that admits loopback is named where it is missing, else the address to write."""
+    with pytest.raises(InvalidFieldError) as caught:
+        rules.check_url(url)
+    assert advice in str(caught.value)
+    assert ("egress" in str(caught.value)) == (rules is PUBLIC)
+    assert "secret" not in str(caught.value)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_either_taken_or_refused(text: str) -> None:
     """No URL makes the check fail in another way."""

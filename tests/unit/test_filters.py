@@ -55,6 +55,7 @@ def _matches(expression: str, data: Any = DATA, webhook_id: str = "wh_1") -> boo
         ("data.verdict == `block`", True),
         ("data.verdict != 'block' || data.signals.tor", False),
         ("!(data.signals.tor)", True),
+        ("!data.signals.tor", False),
         ("starts_with(data.ip, '203.0.113.')", True),
         ("contains(data.tags, 'b')", True),
         ("contains(['verdict.block', 'alert.triggered'], eventType)", True),

@@ -1,10 +1,15 @@
 import email
 import email.policy
 from collections.abc import Callable
+from email.header import decode_header, make_header
 from email.message import EmailMessage
+from email.utils import getaddresses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from prynt_relay.config.kinds import Unfit, check_mailbox
 from prynt_relay.model.delivery import AttemptResult
 from prynt_relay.model.mail import OutboxMail
 from prynt_relay.model.states import Outcome
@@ -158,6 +163,71 @@ def test_text_beyond_ascii_survives_a_server_of_seven_bits() -> None:
     message = parse(warning(webhook(description="ü" * 5000)))
     assert "ü" * 199 + "…" in message.get_content()
     assert "ü" * 200 not in message.get_content()
+
+
+def received_names(sender: str, *to: str) -> list[tuple[str, str]]:
+    """(name, address) of From and To, read by older code of the library than wrote them."""
+    raw = messages.assemble(warning(), created_at_ms=0, sender=sender, recipients=to)
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+    message = email.message_from_bytes(raw)
+    assert message.keys()[:3] == ["From", "To", "Subject"]
+    lines = [str(message[name]).replace("\r\n", "") for name in ("From", "To")]
+    return [
+        (str(make_header(decode_header(name))), address) for name, address in getaddresses(lines)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Ops [prod]", "Ops [prod]"),
+        ('"Ops"', "Ops"),
+        (r'"Ops \"prod\""', 'Ops "prod"'),
+        ('5" team', '5" team'),
+        ("Ops (24/7", "Ops (24/7"),
+        ("[prod]", "[prod]"),
+        ("Ops :)", "Ops :)"),
+        ("Ops\\Relay", "Ops\\Relay"),
+        ("J. Smith", "J. Smith"),
+        ("Équipe [prod] (東京)", "Équipe [prod] (東京)"),
+        ("A\xa0.B", "A .B"),
+        ("\xa0M. Dupont ", "M. Dupont"),
+        ("=?utf-8?q?a=0D=0ABcc: b?=", "=?utf-8?q?a=0D=0ABcc: b?="),
+        (" ", ""),
+        ("", ""),
+        ("x" * 300, "x" * 199 + "…"),
+    ],
+)
+def test_a_name_arrives_as_it_was_written(written: str, read: str) -> None:
+    """Whatever the name before an address has in it, the address behind it is the one used."""
+    text = f"{written}<ops@example.com>"
+    assert check_mailbox(text) == text
+    assert messages.address_of(text) == "ops@example.com"
+    assert received_names(text, text, "b@c.d") == [
+        *((read, "ops@example.com"), (read, "ops@example.com"), ("", "b@c.d"))
+    ]
+
+
+@given(
+    st.text("a \"\\().:[]=?'é日😀-_*%&\xa0\u200b", max_size=60) | st.text(max_size=30),
+    st.sampled_from(("ops@example.com", "o'x{y}@b-c.d", "a..b@c.d", ".a@b..c", "a@[IPv6:::1]")),
+)
+def test_any_name_that_the_configuration_takes_can_be_written_to(name: str, address: str) -> None:
+    """No name that is accepted spoils the message, the envelope or the next recipient."""
+    text = f"{name}<{address}>"
+    try:
+        check_mailbox(text)
+    except Unfit:
+        return
+    assert messages.address_of(text) == address
+    mail = messages.test_mail(now_ms=0, unique="x", sender=text)
+    raw = messages.assemble(mail, created_at_ms=0, sender=text, recipients=(text, "b@c.d"))
+    head = raw.partition(b"Subject:")[0]
+    assert email.message_from_bytes(raw).keys()[:3] == ["From", "To", "Subject"]
+    assert head.count(address.encode()) == 2
+    assert head.endswith(b",\r\n b@c.d\r\n")
+    if address == "ops@example.com":  # the library can't read all of the others back
+        assert [one for _, one in received_names(text, text)] == [address, address]
 
 
 def test_a_mail_without_a_known_beginning_is_still_a_mail() -> None:

@@ -12,6 +12,7 @@ import click
 
 from prynt_relay.cli.prynt.credentials import ApiKey
 from prynt_relay.cli.prynt.failures import CommandError
+from prynt_relay.cli.prynt.json_text import parse_json
 from prynt_relay.escape import safe_line
 from prynt_relay.version import __version__
 
@@ -147,8 +148,8 @@ class ApiClient:
         if not text.strip():
             return Answer(response.status, "null", None)  # 204: JSON for nothing
         try:
-            return Answer(response.status, text.strip(), json.loads(text))
-        except (ValueError, RecursionError) as error:
+            return Answer(response.status, text.strip(), parse_json(text))
+        except ValueError as error:
             raise self._not_ours(response.status, "something that isn't JSON") from error
 
     def _request(
@@ -188,8 +189,8 @@ class ApiClient:
 
     def _refusal(self, status: int, text: str, path: str) -> CommandError:
         try:
-            problem = json.loads(text)
-        except (ValueError, RecursionError):
+            problem = parse_json(text)
+        except ValueError:
             problem = None
         if not isinstance(problem, dict) or not ("code" in problem or "title" in problem):
             return self._not_ours(status, "something that isn't its error format")

@@ -13,6 +13,7 @@ from prynt_relay.cli.prynt.event_view import list_events as show_list
 from prynt_relay.cli.prynt.event_view import show_event
 from prynt_relay.cli.prynt.failures import CommandError
 from prynt_relay.cli.prynt.identifiers import EVENT, EVENT_TYPE, json_object
+from prynt_relay.cli.prynt.json_text import parse_json, value_end
 from prynt_relay.cli.prynt.list_options import list_options, tell_of_more, window_options
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
@@ -154,15 +155,15 @@ def _event_texts(text: str, name: str) -> Iterator[str]:
                 yield line
         return
     try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
+        parse_json(text)
+    except ValueError as error:
         raise click.UsageError(f"{name} is not JSON: {error}") from error
-    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    at = text.index("[") + 1
     while text[at] != "]":
         if text[at] in " \t\r\n,":
             at += 1
             continue
-        _, end = decoder.raw_decode(text, at)
+        end = value_end(text, at)
         yield text[at:end]
         at = end
 

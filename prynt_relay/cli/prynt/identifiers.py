@@ -1,11 +1,11 @@
 """Arguments that are ids, event types or files, with what the shell completes them to."""
 
-import json
 from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
+from prynt_relay.cli.prynt.json_text import parse_json
 from prynt_relay.escape import safe_line
 
 _WORDS: Final = {
@@ -80,8 +80,8 @@ class EventType(click.ParamType):  # type: ignore[type-arg]  # the same
 def json_object(text: str, what: str) -> dict[str, Any]:
     """Return the JSON object in `text`; click.UsageError naming `what` where there is none."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise click.UsageError(f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise click.UsageError(f"{what} is not a JSON object")

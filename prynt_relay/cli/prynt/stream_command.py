@@ -1,6 +1,5 @@
 """`prynt webhooks stream`."""
 
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from prynt_relay.cli.prynt.api_client import ApiClient, path_of
 from prynt_relay.cli.prynt.event_stream import IDLE_S, StreamEvent, follow
 from prynt_relay.cli.prynt.failures import CommandError
 from prynt_relay.cli.prynt.identifiers import WEBHOOK
+from prynt_relay.cli.prynt.json_text import parse_json
 from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.stream_view import show_attempt
@@ -76,7 +76,7 @@ def _show(session: Session, event: StreamEvent, hosts: _Hosts, *, of_all: bool) 
         if session.json:
             write_json(event.data)
         else:
-            attempt = json.loads(event.data)
+            attempt = parse_json(event.data)
             webhook = attempt["webhookId"]
             show_attempt(
                 session.terminal, attempt, hosts.of(webhook), whose=webhook if of_all else ""
@@ -85,7 +85,7 @@ def _show(session: Session, event: StreamEvent, hosts: _Hosts, *, of_all: bool) 
 
 def _gap(text: str) -> str:
     try:
-        data: Any = json.loads(text)
+        data: Any = parse_json(text)
     except ValueError:
         data = None
     missed = data.get("missed") if isinstance(data, dict) else None
