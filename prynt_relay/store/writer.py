@@ -256,15 +256,18 @@ class Writer:
     def _put_off(self, batch: list[Job], error: Exception) -> None:
         """Tell those who can ask again; keep the attempts, which nobody could repeat.
 
-        Also those that still wait: what is kept before them may be more than one batch.
+        From the second failure on also those that still wait: what is kept before them may be more
+        than one batch, and what passes at once is over by then.
         """
         if self.available:
             _log.error(
                 "the database can't be written", action="storage_unavailable", error=reason(error)
             )
-        jobs = [*batch, *self._queue]
-        self._queue.clear()
-        self._rows = self._bytes = 0
+        jobs = list(batch)
+        if not self.available:
+            jobs += self._queue
+            self._queue.clear()
+            self._rows = self._bytes = 0
         self._put_back([job for job in jobs if _is_kept(job)])
         for job in jobs:
             if not _is_kept(job):

@@ -78,6 +78,24 @@ async def test_a_full_queue_of_results_keeps_no_publisher_waiting(
     assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(len(kept),)]
 
 
+async def test_one_write_that_fails_costs_only_those_in_it(tmp_path: Path) -> None:
+    """What waits behind it has its own try before anybody is told to come again."""
+    clock, gates = FakeClock(), Gates()
+    async with opened(tmp_path, clock, opener=gates.open) as store:
+        gates.writer.error = sqlite_error(*FULL)
+        gates.writer.gate.clear()
+        first = store.append([append()])
+        gates.writer.waiting.clear()
+        await gates.writer.waiting.wait()
+        behind = store.append([append()])
+        gates.writer.gate.set()
+        with pytest.raises(StorageUnavailableError):
+            await first
+        gates.writer.error = None
+        await advanced(clock, behind)
+    assert rows(tmp_path, "SELECT count(*) FROM events") == [(1,)]
+
+
 async def test_a_checkpoint_that_fails_is_not_tried_at_every_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
