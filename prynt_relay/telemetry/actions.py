@@ -68,6 +68,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "secret_rotated": _at("info", "A webhook has a new signing secret, or will have."),
     "webhook_failing": _at("warning", "A webhook fails; the warning e-mail is on its way."),
     "webhook_disabled": _at("error", "A webhook was disabled for failing."),
+    "webhook_unfit": _at("error", "A stored webhook can't be sent to: no request fits its fields."),
     "deliveries_converted": _at("info", "Deliveries were held or cancelled with their webhook."),
     "retry_window": _at("info", "`count` deliveries of a window are sent again."),
     "sample_sent": _at("info", "A test delivery was made."),
