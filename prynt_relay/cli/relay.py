@@ -1,7 +1,5 @@
 """`prynt-relay`: the daemon's command line, and how it ends (contract, section 1)."""
 
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -9,6 +7,7 @@ from typing import Final
 import click
 
 from prynt_relay.cli.prynt.lazy_group import LazyGroup
+from prynt_relay.cli.standard_streams import open_closed_streams, output_failure
 from prynt_relay.errors import ConfigError, RelayError, StateFolderLockedError
 from prynt_relay.version import __version__
 
@@ -53,6 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage, 3 another daemon holds the state folder, 130 interrupted.
     """
+    open_closed_streams()
     try:
         result = prynt_relay.main(args, prog_name="prynt-relay", standalone_mode=False)
         sys.stdout.flush()
@@ -63,10 +63,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return _failed(error)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader left (`| head`). Python would complain once more when it flushes at its end.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if (why := output_failure(error)) is None:
+            raise
+        if why:
+            _complain(f"prynt-relay: {why}")
         return EXIT_FAILED
     return result if isinstance(result, int) else 0
 

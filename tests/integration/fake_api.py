@@ -43,6 +43,7 @@ class FakeApi:
         self.raw_events: dict[str, str] = {}
         self.requests: list[tuple[str, str, Any]] = []
         self.raw_bodies: list[bytes] = []
+        self.key = KEY
         self.page_size = 250
         self.empty_pages = 0
         self.test_answer: Row | None = None
@@ -50,6 +51,7 @@ class FakeApi:
         self.history: list[tuple[str, str, str]] = []  # (id, event, data) of the stream
         self.resumed_from: list[str | None] = []
         self.refuse_streams_with: tuple[int, str] | None = None
+        self.refuse_webhooks_with: tuple[int, str] | None = None
         self._streams: set[asyncio.Queue[tuple[str, str, str] | None]] = set()
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
@@ -139,7 +141,7 @@ class FakeApi:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
             return problem(401, "unauthorized", "A valid API key is needed.")
         raw = await request.read()
         self.raw_bodies.append(raw)
@@ -199,6 +201,9 @@ class FakeApi:
         return web.json_response(row | {"signingSecret": "whsec_" + "a" * 32}, status=201)
 
     async def _get_webhook(self, request: web.Request) -> web.Response:
+        if self.refuse_webhooks_with is not None:
+            status, why = self.refuse_webhooks_with
+            return problem(status, "refused", why)
         return web.json_response(self._webhook(request))
 
     async def _patch(self, request: web.Request) -> web.Response:

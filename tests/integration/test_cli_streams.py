@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,6 +90,45 @@ def test_stream_shows_attempts_and_goes_on_after_a_break(api: FakeApi) -> None:
         assert stream.interrupt() == 0
         assert stream.out.get(timeout=15) == stream.err.get(timeout=15) == "(end)"
     assert api.resumed_from == [None, "1"]
+
+
+def test_a_host_that_cannot_be_had_for_now_is_asked_for_again(api: FakeApi) -> None:
+    """While the daemon refuses, a webhook goes by its id; only one that isn't there is deleted."""
+    api.refuse_webhooks_with = (503, "shutting down")
+    with Running("webhooks", "stream", PRYNT_API_URL=api.url, PRYNT_API_KEY=KEY) as stream:
+
+        def shown(event: int, **more: Any) -> str:
+            api.push("attempt", attempt(event, **more))
+            stream.out.get(timeout=15)
+            return stream.out.get(timeout=15).partition(" POST ")[2].partition(" [")[0]
+
+        api.wait_for_stream()
+        assert shown(1) == HOOK
+        api.refuse_webhooks_with = None
+        assert shown(2) == "yourapp.com"
+        assert shown(3, webhookId="wh_0000000000000") == "(deleted)"
+        assert stream.interrupt() == 0
+
+
+def test_a_key_that_is_changed_under_a_stream_is_read_again(api: FakeApi, tmp_path: Path) -> None:
+    """After `prynt-relay rotate-api-key` a running stream goes on with the file's new key."""
+    file = tmp_path / "api-key"
+    file.write_text(KEY)
+    environ = {"PRYNT_API_URL": api.url, "PRYNT_API_KEY_FILE": str(file)}
+    with Running("webhooks", "stream", **environ) as stream:
+        assert stream.err.get(timeout=15).startswith("Waiting")
+        api.wait_for_stream()
+        api.key = "sk_live_another"
+        file.write_text(api.key)
+        api.break_streams()
+        assert "trying again" in stream.err.get(timeout=15)
+        assert stream.err.get(timeout=15).startswith("Connected again")
+        api.wait_for_stream()
+        api.key = "sk_live_a_third"  # which isn't in the file
+        api.break_streams()
+        assert "trying again" in stream.err.get(timeout=15)
+        assert "refused the key from $PRYNT_API_KEY_FILE" in stream.err.get(timeout=15)
+        assert stream.process.wait(15) == 1
 
 
 def test_stream_of_one_webhook_as_json_is_one_value_a_line(api: FakeApi) -> None:

@@ -1,6 +1,5 @@
 """`prynt`: the operator's command line, and how it ends."""
 
-import contextlib
 import io
 import os
 import sys
@@ -11,6 +10,7 @@ import click
 
 from prynt_relay.cli.prynt.lazy_group import LazyGroup
 from prynt_relay.cli.prynt.options import connection_options, examples
+from prynt_relay.cli.standard_streams import open_closed_streams, output_failure
 from prynt_relay.escape import safe_line
 from prynt_relay.version import __version__
 
@@ -43,6 +43,7 @@ def prynt() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run `prynt` and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale that lacks a character must not end the command half-way.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -61,10 +62,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:
         return 130
-    except BrokenPipeError:
-        # The reader left (`| head`). Python would complain once more when it flushes at its end.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if (why := output_failure(error)) is None:
+            raise
+        if why:
+            _complain(f"prynt: {why}")
         return 1
     return result if isinstance(result, int) else 0
 

@@ -1,10 +1,11 @@
 """The HTTP API from the other side, with the standard library alone: it has to start fast."""
 
+import contextlib
 import http.client
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -52,13 +53,24 @@ def path_of(*segments: str) -> str:
 
 
 class ApiClient:
-    """Requests to one daemon over one kept connection; not for several threads."""
+    """Requests to one daemon over one kept connection; not for several threads.
 
-    def __init__(self, api_url: str, key: ApiKey, *, timeout_s: float = TIMEOUT_S) -> None:
+    Where the key is refused, `find_key` is asked whether it is another one by now.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        key: ApiKey,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        find_key: Callable[[], ApiKey] | None = None,
+    ) -> None:
         parts = check_api_url(api_url)
         self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._prefix = parts.path.rstrip("/")
         self._key = key
+        self._find_key = find_key
         host = parts.hostname or ""
         self._connection = (
             http.client.HTTPSConnection(host, parts.port, timeout=timeout_s)
@@ -155,12 +167,32 @@ class ApiClient:
     def _request(
         self, method: str, target: str, content: bytes | None, headers: dict[str, str]
     ) -> http.client.HTTPResponse:
-        headers["Authorization"] = f"Bearer {self._key.value}"
         headers["User-Agent"] = f"prynt/{__version__}"
         if content is not None:
             headers["Content-Type"] = "application/json"
+        response = self._send(method, target, content, headers)
+        if response.status == 401 and self._has_another_key():
+            response.read(_MAX_ANSWER)
+            response = self._send(method, target, content, headers)
+        return response
+
+    def _send(
+        self, method: str, target: str, content: bytes | None, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        headers["Authorization"] = f"Bearer {self._key.value}"
         self._connection.request(method, self._prefix + target, content, headers)
         return self._connection.getresponse()
+
+    def _has_another_key(self) -> bool:
+        """Look the key up again: it may have been changed while this command runs."""
+        if self._find_key is None:
+            return False
+        with contextlib.suppress(CommandError):  # then the API's refusal is what is told
+            key = self._find_key()
+            if key.value != self._key.value:
+                self._key = key
+                return True
+        return False
 
     def _unreachable(self, error: Exception) -> CommandError:
         where = safe_line(self.address)
@@ -204,7 +236,7 @@ class ApiClient:
             advice = _advice(status, path, told)
             # A 404 of the API's own advises in terms of the API: here the command says it.
             message = told.partition(";")[0] + advice if status == 404 and advice else told + advice
-        return CommandError(safe_line(message), problem=text.strip())
+        return CommandError(safe_line(message), problem=text.strip(), status=status)
 
 
 def _told(problem: dict[str, Any]) -> str:

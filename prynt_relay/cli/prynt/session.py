@@ -45,13 +45,17 @@ class Session:
 
     def connect(self, timeout_s: float = TIMEOUT_S) -> ApiClient:
         """Return a client of its own, for a stream or a shorter patience."""
+
+        def find_key() -> ApiKey:
+            return find_api_key(self._meta.get("prynt.api_key"), os.environ)
+
         try:
-            key = find_api_key(self._meta.get("prynt.api_key"), os.environ)
+            key = find_key()
         except NoApiKeyError:
             # Where no daemon ever ran there is no key either: then that is the news.
             ApiClient(self.api_url, ApiKey("", ""), timeout_s=_PROBE_S).check_reachable()
             raise
-        client = ApiClient(self.api_url, key, timeout_s=timeout_s)
+        client = ApiClient(self.api_url, key, timeout_s=timeout_s, find_key=find_key)
         self._open.append(client)
         return client
 

@@ -1,5 +1,6 @@
 """`prynt webhooks stream`."""
 
+import http
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,7 +54,10 @@ def _opened(again: bool, resumed: bool) -> str:
 
 
 class _Hosts:
-    """The hosts of the webhooks that were seen, asked for once each; a whole URL can be secret."""
+    """The hosts of the webhooks that were seen, asked for once each; a whole URL can be secret.
+
+    A webhook whose host can't be had for now goes by its id.
+    """
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
@@ -64,7 +68,9 @@ class _Hosts:
             try:
                 url = str(self._client.get(path_of("webhooks", webhook_id)).value["url"])
                 self._known[webhook_id] = urlsplit(url).netloc
-            except (CommandError, ValueError):
+            except CommandError as error:
+                if error.status != http.HTTPStatus.NOT_FOUND:
+                    return webhook_id
                 self._known[webhook_id] = "(deleted)"
         return self._known[webhook_id]
 
