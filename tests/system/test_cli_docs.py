@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +87,8 @@ def test_the_page_can_be_followed_from_its_beginning_to_its_end(daemon: Daemon) 
     try:
         for block in docs_story("cli"):
             for command in block.text.replace("\\\n", " ").splitlines():
-                reader.follow(command)
+                if "jq " not in command or shutil.which("jq"):
+                    reader.follow(command)
     finally:
         reader.leave()
     assert reader.codes == [0, 0, 0]
