@@ -295,6 +295,15 @@ class Relay:
         self.store.fatal.add_done_callback(give_up)
         return await asyncio.shield(failed)
 
+    def abandon(self) -> None:
+        """Leave everything as it is; the process ends, and the next start goes on from the database.
+
+        Nothing is lost by it: what is in flight is still scheduled.
+        """
+        self.supervisor.abandon()
+        if hasattr(self, "store"):
+            self.store.abandon()
+
     async def stop(self, drain_s: float | None = None) -> None:
         """Take nothing new, finish what is in flight for up to `drain_s`, write it, close.
 

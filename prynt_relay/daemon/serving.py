@@ -138,8 +138,8 @@ class Process:
         at_once = asyncio.ensure_future(self._at_once.wait())
         await asyncio.wait([stopped, at_once], return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            # Nothing is lost: what is in flight is still scheduled in the database.
             _log.warning("stopping at once", action="stopping_at_once")
+            self._relay.abandon()
             stopped.cancel()
             await asyncio.gather(stopped, return_exceptions=True)
             sys.stderr.flush()

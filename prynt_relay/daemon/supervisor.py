@@ -63,9 +63,13 @@ class Supervisor:
             return
         self.fail(message, error if isinstance(error, BaseException) else None)
 
+    def abandon(self) -> None:
+        """Take no end and no error for a failure any more: the process leaves."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """Cancel what runs, newest first; harmless twice."""
-        self._stopping = True
+        self.abandon()
         for task in reversed(self._tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -101,6 +101,10 @@ class Store(WebhookDoor, BulkDoor, MailDoor):
         )
         return cls(path, clock, opened, readers, writer)
 
+    def abandon(self) -> None:
+        """Take no more writes: the process is about to end, whether or not they are done."""
+        self._writer.abandon()
+
     async def close(self) -> None:
         """Write what is queued, empty the log into the database and close; twice does no harm."""
         if self._closed:

@@ -323,14 +323,20 @@ class Writer:
     def _stopped(self, task: asyncio.Task[None]) -> None:
         """Never die unnoticed."""
         if task.cancelled():
+            if self._close_asked.is_set():
+                return  # the process leaves, with what waits unwritten
             self._give_up((), asyncio.CancelledError("the writer was cancelled"))
         elif (error := task.exception()) is not None:
             self._give_up((), error)
 
-    async def close(self) -> None:
-        """Write what is queued and stop. What can't be written now is failed, not kept."""
+    def abandon(self) -> None:
+        """Take nothing new, and don't mind being cancelled: the process leaves at once."""
         self._close_asked.set()
         self._work.set()
+
+    async def close(self) -> None:
+        """Write what is queued and stop. What can't be written now is failed, not kept."""
+        self.abandon()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(self._task)
         for job in (*self._queue, *(job for jobs in self._fanouts.values() for job in jobs)):

@@ -273,6 +273,10 @@ async def test_a_stop_drains_and_a_second_signal_ends_at_once(tmp_path: Path) ->
         await until(lambda: logged(daemon, "stopping", 2), "the signal has arrived")
         assert await daemon.stop(timeout_s=3) != 0
         await stopping
+        # It is what was asked for: nothing to page anybody about, nor a database to distrust.
+        last = daemon.log_lines()[-1]
+        assert last["action"] == "stopping_at_once"
+        assert not [line for line in daemon.log_lines() if line["level"] in ("error", "critical")]
         await daemon.start()
         release.set()
         await receiver.wait_for(3)
