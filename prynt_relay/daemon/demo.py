@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import random
 import signal
 import socket
@@ -11,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from aiohttp import web
@@ -43,15 +45,50 @@ OPENING: Final = ("identification.complete", "verdict.block")
 WEIGHTS: Final = (10, 5, 3, 2, 2, 2, 3, 2, 1, 1, 1)
 """How often each of the specification's types comes."""
 
-_console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise what happened: rich would end the process amid a task."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+class Screen:
+    """Standard output, whose first failure ends the demo instead of whatever wrote to it."""
+
+    def __init__(self) -> None:
+        self._console = _Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self.failed: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
+
+    def print(self, text: str | Text) -> None:
+        """Print a line; nothing any more once that failed."""
+        if self.failed.done():
+            return
+        try:
+            self._console.print(text)
+        except OSError as error:
+            self.failed.set_result(error)
+
+    def event(
+        self, colour: str, what: str, where: str, kind: str, event_id: str = "", note: str = ""
+    ) -> None:
+        """Print what happened just now, in columns."""
+        text = Text(time.strftime("%H:%M:%S "), style="dim")
+        text.append(f"{what:<10}", style=colour)
+        text.append(f"{where:<7}", style="bold")
+        text.append(f"{kind:<24}{event_id:<18}", style="default")
+        text.append(note, style="dim")
+        self.print(text)
 
 
 class DemoReceiver:
     """An endpoint that verifies what comes; a flaky one refuses each event's first attempt."""
 
-    def __init__(self, name: str, counts: Counter[str], *, flaky: bool = False) -> None:
+    def __init__(
+        self, name: str, screen: Screen, counts: Counter[str], *, flaky: bool = False
+    ) -> None:
         self.name = name
         self.secret = ""
+        self._screen = screen
         self._counts = counts
         self._flaky = flaky
         # The demo's events are few; the oldest are forgotten when it runs for long.
@@ -64,7 +101,7 @@ class DemoReceiver:
             verify(body, request.headers, [self.secret])
         except WebhookError as error:
             self._counts["not verified"] += 1
-            _line("red", "refused", self.name, "", str(error))
+            self._screen.event("red", "refused", self.name, "", str(error))
             return web.Response(status=401)
         event = json.loads(body)
         attempt = self._seen[event["eventId"]] = self._seen.get(event["eventId"], 0) + 1
@@ -72,13 +109,15 @@ class DemoReceiver:
             del self._seen[next(iter(self._seen))]
         if self._flaky and attempt == 1:
             self._counts["failed attempts"] += 1
-            _line(
+            self._screen.event(
                 "yellow", "failed", self.name, event["eventType"], event["eventId"], "answered 503"
             )
             return web.Response(status=503, text="try again later")
         self._counts["delivered"] += 1
         note = f"verified #{attempt}" if attempt > 1 else "verified"
-        _line("green", "delivered", self.name, event["eventType"], event["eventId"], note)
+        self._screen.event(
+            "green", "delivered", self.name, event["eventType"], event["eventId"], note
+        )
         return web.Response(status=200)
 
 
@@ -94,8 +133,9 @@ def run() -> int:
 
 async def _demo(folder: Path) -> int:
     counts: Counter[str] = Counter()
-    steady = DemoReceiver("steady", counts)
-    flaky = DemoReceiver("flaky", counts, flaky=True)
+    screen = Screen()
+    steady = DemoReceiver("steady", screen, counts)
+    flaky = DemoReceiver("flaky", screen, counts, flaky=True)
     server, port = await _serve_receivers(steady, flaky)
     relay = Relay(_config(folder))
     stop = asyncio.Event()
@@ -112,10 +152,14 @@ async def _demo(folder: Path) -> int:
                     url=f"{base}/{receiver.name}", events=events, description=receiver.name
                 )
             )
-        _introduce(relay)
-        publisher = loop.create_task(_publish(relay, counts))
-        waits = [loop.create_task(stop.wait()), publisher, loop.create_task(relay.failed())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        _introduce(relay, screen)
+        publisher = loop.create_task(_publish(relay, screen, counts))
+        waits: list[asyncio.Task[Any]] = [
+            loop.create_task(stop.wait()),
+            publisher,
+            loop.create_task(relay.failed()),
+        ]
+        await asyncio.wait((*waits, screen.failed), return_when=asyncio.FIRST_COMPLETED)
         failure = publisher.exception() if publisher.done() else None
         for task in waits:
             task.cancel()
@@ -125,7 +169,9 @@ async def _demo(folder: Path) -> int:
     finally:
         await relay.stop(1.0)
         await server.cleanup()
-    _summarise(counts)
+    _summarise(counts, screen)
+    if screen.failed.done():
+        raise screen.failed.result()
     return 0 if stop.is_set() else 1
 
 
@@ -161,7 +207,7 @@ async def _serve_receivers(*receivers: DemoReceiver) -> tuple[web.AppRunner, int
     return runner, runner.addresses[0][1]
 
 
-async def _publish(relay: Relay, counts: Counter[str]) -> None:
+async def _publish(relay: Relay, screen: Screen, counts: Counter[str]) -> None:
     """Write events to the socket as an identification server would, and wait for each ack."""
     rng = random.Random()  # noqa: S311 - variety, not secrecy
     reader, writer = await asyncio.open_unix_connection(str(relay.config.intake.socket))
@@ -175,7 +221,7 @@ async def _publish(relay: Relay, counts: Counter[str]) -> None:
             answer = json.loads(await reader.readline())
             took_ms = (time.perf_counter() - started) * 1000
             counts["events"] += 1
-            _line(
+            screen.event(
                 "cyan",
                 "event",
                 "socket",
@@ -188,11 +234,11 @@ async def _publish(relay: Relay, counts: Counter[str]) -> None:
         writer.close()
 
 
-def _introduce(relay: Relay) -> None:
+def _introduce(relay: Relay, screen: Screen) -> None:
     api, metrics = relay.api.address, relay.metrics_server.address
     key_file = relay.config.state_dir / "api-key"
     first, second = RETRY_SCHEDULE_S
-    _console.print("[bold]prynt-relay demo[/bold]: one daemon, two webhooks, events every second.")
+    screen.print("[bold]prynt-relay demo[/bold]: one daemon, two webhooks, events every second.")
     for name, text in (
         ("steady", "a webhook for every event, which answers 200"),
         ("flaky", "a webhook for verdict.block and .challenge, whose first attempts fail"),
@@ -200,33 +246,23 @@ def _introduce(relay: Relay) -> None:
             "retries",
             f"shortened to {first:.0f} s and {second:.0f} s here; 5 min and 30 min by default",
         ),
-        ("socket", f"{relay.config.intake.socket}; an event is on disk in so many ms"),
+        ("socket", f"{relay.config.intake.socket}"),
+        ("events", "each with the time from the socket until it was on disk"),
         ("API", f"http://{api[0]}:{api[1]}  (the dashboard is there too)"),
         ("API key", f"in {key_file}"),
         ("metrics", f"http://{metrics[0]}:{metrics[1]}/metrics"),
         ("stop", "Ctrl-C; everything is in a temporary folder and goes with it"),
     ):
-        _console.print(f"  [bold]{name:<9}[/bold]{text}")
-    _console.print(
+        screen.print(f"  [bold]{name:<9}[/bold]{text}")
+    screen.print(
         f"  [bold]{'try':<9}[/bold]prynt --api-url http://{api[0]}:{api[1]} "
         f"--api-key $(cat {key_file}) webhooks list\n"
     )
 
 
-def _line(
-    colour: str, what: str, where: str, event_type: str, event_id: str = "", note: str = ""
-) -> None:
-    text = Text(time.strftime("%H:%M:%S "), style="dim")
-    text.append(f"{what:<10}", style=colour)
-    text.append(f"{where:<7}", style="bold")
-    text.append(f"{event_type:<24}{event_id:<18}", style="default")
-    text.append(note, style="dim")
-    _console.print(text)
-
-
-def _summarise(counts: Counter[str]) -> None:
-    _console.print(
+def _summarise(counts: Counter[str], screen: Screen) -> None:
+    screen.print(
         f"\n{counts['events']} events in, {counts['delivered']} deliveries verified, "
-        f"{counts['failed attempts']} attempts failed on purpose, "
+        f"{counts['failed attempts']} failed on purpose, "
         f"{counts['not verified']} with a wrong signature."
     )

@@ -296,9 +296,9 @@ class Relay:
         return await asyncio.shield(failed)
 
     def abandon(self) -> None:
-        """Leave everything as it is; the process ends, and the next start goes on from the database.
+        """Leave everything as it is: the process ends.
 
-        Nothing is lost by it: what is in flight is still scheduled.
+        Nothing is lost by it: what is in flight is still scheduled in the database.
         """
         self.supervisor.abandon()
         if hasattr(self, "store"):
