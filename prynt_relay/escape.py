@@ -1,4 +1,4 @@
-"""Text from outside made fit to be shown: it must drive no terminal, and turn or hide nothing."""
+"""Text made fit to be shown: it must drive no terminal, turn or hide nothing, give no key away."""
 
 import re
 from typing import Final
@@ -33,3 +33,19 @@ def safe_json(text: str) -> str:
     They can only stand inside strings there, where the escape means the same.
     """
     return _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+SLACK_HOST: Final = "hooks.slack.com"
+
+
+def less_secret(url: str, *, is_slack: bool = False) -> str:
+    """Return a URL without what may be a key: its query, and the path of one of Slack's.
+
+    Who has such a path can post to the channel; the signing of everything else goes on a secret.
+    """
+    base, mark, _ = url.partition("?")
+    scheme, _, rest = base.partition("://")
+    host = rest.partition("/")[0]
+    if is_slack or host.lower() == SLACK_HOST:
+        return f"{scheme}://{host}/…"
+    return base + ("?…" if mark else "")

@@ -1,6 +1,6 @@
 """A receiver on aiohttp.
 
-pip install prynt-relay
+pip install <prynt-relay's folder or wheel>
 PRYNT_WEBHOOK_SECRET=whsec_... python aiohttp_receiver.py
 """
 

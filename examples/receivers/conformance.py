@@ -2,6 +2,8 @@
 
     PORT=3000 PRYNT_WEBHOOK_SECRET=whsec_... python conformance.py python flask_receiver.py
 
+Everything after `conformance.py` is the command that starts the receiver.
+
 The receiver listens on $PORT of this machine for POSTs to /webhooks/prynt, verifies with
 $PRYNT_WEBHOOK_SECRET, works for $WORK_SECONDS on an event after it has answered, and prints
 `processed <eventId>` when it is done. Needs nothing but the standard library.
@@ -41,7 +43,8 @@ class Receiver:
         self._secret = secret
         self._processed: queue.Queue[str] = queue.Queue()
         self.log: list[str] = []
-        threading.Thread(target=self._read, args=(output,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(output,), daemon=True)
+        self._reader.start()
 
     def _read(self, output: IO[str]) -> None:
         for line in output:
@@ -49,6 +52,11 @@ class Receiver:
             words = line.split()
             if words[:1] == ["processed"]:
                 self._processed.put(words[1])
+
+    def last_words(self) -> str:
+        """What it wrote, to the end where it has ended."""
+        self._reader.join(timeout=1)
+        return "  ".join(["the receiver's own output:\n", *self.log]).rstrip()
 
     def headers(self, body: bytes, *, age_s: int = 0, secret: str = "") -> dict[str, str]:
         """The headers of an honest delivery."""
@@ -215,14 +223,21 @@ def running(command: list[str], port: int, secret: str) -> Iterator[Receiver]:
             "WORK_SECONDS": str(WORK_S),
             "GUARD_FILE": str(Path(folder) / "webhooks.db"),
         }
-        process = subprocess.Popen(  # noqa: S603 - the caller's own command
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the caller's own command
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        except OSError as error:
+            raise SystemExit(f"{command[0]} can't be started: {error.strerror}") from error
         try:
             if process.stdout is None:
                 raise RuntimeError("the receiver has no output to read")
             receiver = Receiver(port, secret, process.stdout)
-            wait_until_listening(process, port)
+            wait_until_listening(process, receiver, port)
             yield receiver
         finally:
             process.terminate()
@@ -233,24 +248,38 @@ def running(command: list[str], port: int, secret: str) -> Iterator[Receiver]:
                 process.wait()
 
 
-def wait_until_listening(process: subprocess.Popen[str], port: int) -> None:
-    """Return once the port takes connections."""
+def wait_until_listening(process: subprocess.Popen[str], receiver: Receiver, port: int) -> None:
+    """Return once the port takes connections; ends the script where it never does."""
     deadline = time.monotonic() + START_S
     while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nothing listens on port {port}") from None
-            time.sleep(0.05)
-        else:
+        if process.poll() is not None:
+            raise SystemExit(f"The receiver ended; {receiver.last_words()}")
+        if is_taken(port):
             return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Nothing listens on port {port} of $PORT; {receiver.last_words()}")
+        time.sleep(0.05)
+
+
+def is_taken(port: int) -> bool:
+    """Whether something listens on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def main(command: list[str]) -> int:
     """Run every check, print how it went, and return the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the receiver must end too
+    if not command:
+        print("usage: python conformance.py COMMAND...\n\nCOMMAND starts the receiver.")
+        return 2
     port = int(os.environ.get("PORT", "3000"))
+    if is_taken(port):
+        print(f"Something else listens on port {port}; choose another with $PORT.")
+        return 1
     secret = os.environ.get("PRYNT_WEBHOOK_SECRET", "whsec_" + secrets.token_hex(16))
     failed = 0
     with running(command, port, secret) as receiver:
@@ -263,7 +292,7 @@ def main(command: list[str]) -> int:
             else:
                 print(f"ok     {run.__name__}: {run.__doc__}")
         if failed:
-            print("The receiver's own output:", *receiver.log, sep="\n  ")
+            print(receiver.last_words())
     return 1 if failed else 0
 
 

@@ -1,6 +1,6 @@
 """A receiver on Django, in one file; in a project take the view and its URL.
 
-pip install prynt-relay django
+pip install <prynt-relay's folder or wheel> django
 PRYNT_WEBHOOK_SECRET=whsec_... python django_receiver.py
 """
 

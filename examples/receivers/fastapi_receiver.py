@@ -1,6 +1,6 @@
 """A receiver on FastAPI.
 
-pip install prynt-relay fastapi uvicorn
+pip install <prynt-relay's folder or wheel> fastapi uvicorn
 PRYNT_WEBHOOK_SECRET=whsec_... python fastapi_receiver.py
 """
 

@@ -1,6 +1,6 @@
 """A receiver on Flask.
 
-pip install prynt-relay flask
+pip install <prynt-relay's folder or wheel> flask
 PRYNT_WEBHOOK_SECRET=whsec_... python flask_receiver.py
 """
 

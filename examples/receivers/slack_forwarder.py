@@ -1,6 +1,6 @@
 """Forward blocked visitors to Slack by hand, as the specification's section 8 does.
 
-    pip install prynt-relay
+    pip install <prynt-relay's folder or wheel>
     PRYNT_WEBHOOK_SECRET=whsec_... SLACK_WEBHOOK_URL=https://hooks.slack.com/... \
         python slack_forwarder.py
 

@@ -27,7 +27,6 @@ _ID: Final = "[0-9A-Za-z]{13}$"
 WEBHOOK_ID_PATTERN: Final = f"^wh_{_ID}"
 DELIVERY_ID_PATTERN: Final = f"^del_{_ID}"
 EVENT_ID_PATTERN: Final = f"^evt_{_ID}"
-EVENT_TYPE_PATTERN: Final = r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$"
 
 WebhookId = Annotated[
     str, _described("The webhook's id.", pattern=WEBHOOK_ID_PATTERN, examples=["wh_3kR8mNqT7xP2v"])

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 from markupsafe import Markup, escape
 
-from prynt_relay.escape import safe_block
+from prynt_relay.escape import less_secret, safe_block
 from prynt_relay.model.durations import format_duration
 from prynt_relay.model.timestamps import iso_ms
 
@@ -223,6 +223,6 @@ FILTERS: Final = {
     each.__name__: each
     for each in (
         moment, ago, short, moment_ms, number, compact, took, span, durations, duration, pretty,
-        size, clock_utc, plural, breakable,
+        size, clock_utc, plural, breakable, less_secret,
     )
 } | {"visible": safe_block}  # fmt: skip

@@ -108,8 +108,6 @@ class Acceptor:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._closed = False
-        # The promises given and not kept yet; a drain waits for them. Bounded by the callers.
-        self._pending: set[asyncio.Future[list[Appended]]] = set()
 
     async def accept(self, events: Sequence[NewEvent]) -> list[Appended]:
         """Match and append `events` as one batch; returns when they are synced to disk.
@@ -154,7 +152,6 @@ class Acceptor:
             raise ShuttingDownError("the relay is shutting down; send the event again later")
         stored = self._store.append(batch)
         answer: asyncio.Future[list[Appended]] = stored.get_loop().create_future()
-        self._pending.add(answer)
 
         def settle(stored: asyncio.Future[list[Appended]]) -> None:
             self._settle(batch, stored, answer)
@@ -196,18 +193,12 @@ class Acceptor:
         """Take nothing more; what was taken is still stored and answered."""
         self._closed = True
 
-    async def drained(self) -> None:
-        """Return when everything that was taken is answered; to be called after `close()`."""
-        while self._pending:
-            await asyncio.wait(self._pending)
-
     def _settle(
         self,
         batch: Sequence[Append],
         stored: asyncio.Future[list[Appended]],
         answer: asyncio.Future[list[Appended]],
     ) -> None:
-        self._pending.discard(answer)
         if stored.cancelled():
             self._metrics.event_rejected("shutting_down", len(batch))
             answer.cancel()

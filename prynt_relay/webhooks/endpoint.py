@@ -98,7 +98,8 @@ class EndpointRules:
             return
         if parts.scheme == "http":
             raise _bad_url("must use https (egress.allow_http admits http for development)")
-        raise _bad_url("must begin with https://")
+        allowed = "https:// or http://" if self._allow_http else "https://"
+        raise _bad_url(f"must begin with {allowed}")
 
     def _check_host(self, host: str, scheme: str, port: int | None) -> None:
         address = _literal(host)

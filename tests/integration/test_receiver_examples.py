@@ -33,10 +33,10 @@ def _free_port() -> int:
         return port
 
 
-def _start(*command: str) -> subprocess.Popen[str]:
+def _start(*command: str, port: str = "") -> subprocess.Popen[str]:
     """Start the conformance script on a receiver."""
     environment = os.environ | {
-        "PORT": str(_free_port()),
+        "PORT": port or str(_free_port()),
         "PRYNT_WEBHOOK_SECRET": "whsec_" + secrets.token_hex(16),
         "PYTHONWARNINGS": "default",
     }
@@ -119,6 +119,35 @@ class Careless(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Careless).serve_forever()
 """
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ((sys.executable, "-c", "import nothing_of_that_name"), 1, "No module named 'nothing_of_"),
+        (("/nowhere/at/all",), 1, "/nowhere/at/all can't be started: No such file"),
+        ((), 2, "usage: python conformance.py COMMAND"),
+    ],
+)
+def test_a_receiver_that_does_not_start_is_told_with_its_reason(
+    command: tuple[str, ...], code: int, told: str
+) -> None:
+    """What the command said before it ended is shown, once, without a traceback of the script."""
+    run = _start(*command)
+    report, _ = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == code
+    assert told in report
+    assert 'conformance.py", line' not in report
+
+
+def test_a_port_that_is_taken_is_not_tested() -> None:
+    """The script doesn't judge another program that listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        run = _start(sys.executable, "-c", "0", port=port)
+        report, _ = run.communicate(timeout=PATIENCE_S)
+        assert run.returncode == 1
+        assert report == f"Something else listens on port {port}; choose another with $PORT.\n"
 
 
 def test_the_script_finds_a_careless_receiver_out(tmp_path: Path) -> None:

@@ -168,3 +168,4 @@ def test_removing_leaves_only_what_is_documented(machine: Machine) -> None:
     assert machine.run("ls", f"{STATE}/relay.db").stdout
     assert machine.run("test", "-e", "/opt/prynt-relay", check=False).returncode == 1
     assert machine.run("systemctl", "--failed", "--quiet").stdout == ""
+    assert machine.run("find", "/usr/local", "-xtype", "l").stdout == ""

@@ -257,3 +257,12 @@ def test_subscriptions() -> None:
     for wrong in ([], ["verdict.unknown"], ["verdict.*"], [""]):
         with pytest.raises(InvalidFieldError):
             check_events(wrong, EVENT_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"), [(PUBLIC, "begin with https://$"), (LOCAL, "https:// or http://$")]
+)
+def test_the_schemes_that_are_allowed_are_named(rules: EndpointRules, told: str) -> None:
+    """Who forgot the scheme is told each one that would be taken here."""
+    with pytest.raises(InvalidFieldError, match=told):
+        rules.check_url("yourapp.com/webhooks")

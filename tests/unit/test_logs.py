@@ -26,6 +26,7 @@ from prynt_relay.telemetry import logs
 from prynt_relay.telemetry.actions import ACTIONS, table
 from prynt_relay.telemetry.attempts import attempt_finished
 from prynt_relay.telemetry.masking import mask
+from prynt_relay.transport.outcomes import status_text
 from tests.docs_blocks import docs_text
 
 ROOT = Path(__file__).parents[2]
@@ -427,7 +428,7 @@ def settlement(outcome: Outcome, **changes: Any) -> Settlement:
         slot_s=0.02,
         signature=b"sig",
         status=503 if failed else 200,
-        error="the receiver answered 503" if failed else None,
+        error=status_text(503, "yourapp.com") if failed else None,
         response_headers=b"Set-Cookie: hidden",
         response_body=b"hidden",
     )

@@ -9,7 +9,7 @@ from prynt_relay.cli.prynt.delivery_view import outcome_cell, state_cell
 from prynt_relay.cli.prynt.moments import exact, milliseconds, until
 from prynt_relay.cli.prynt.pretty_json import pretty_json
 from prynt_relay.cli.prynt.terminal import Cell, Terminal
-from prynt_relay.escape import safe_block
+from prynt_relay.escape import less_secret, safe_block
 
 _SIGNATURES: Final = frozenset({"x-prynt-signature", "webhook-signature", "fpjs-event-signature"})
 _REDACTED: Final = "(redacted; --show-signature shows it)"
@@ -58,7 +58,7 @@ def show_exchange(
     if request:
         sent = attempt["request"]
         terminal.blank()
-        terminal.say(Cell("POST ", "bold"), sent["url"])
+        terminal.say(Cell("POST ", "bold"), less_secret(sent["url"]))
         _headers(terminal, sent["headers"], show_signature=show_signature)
         if same_as is not None:
             terminal.say(Cell(f"(the same body as in attempt {same_as})", "dim"))

@@ -18,6 +18,7 @@ from prynt_relay.cli.prynt.options import examples
 from prynt_relay.cli.prynt.session import Session, with_session, write_json
 from prynt_relay.cli.prynt.signatures import made_up_secret
 from prynt_relay.cli.prynt.stream_view import show_test
+from prynt_relay.escape import less_secret
 from prynt_relay.model.catalogue import sample_data
 from prynt_relay.model.event import EVENT_TYPES
 
@@ -138,7 +139,9 @@ def _direct(session: Session, url: str, event_type: str, secret: str | None) -> 
 def _show(session: Session, attempt: Mapping[str, Any], *, verbose: bool) -> None:
     response = attempt["response"]
     status = response["status"] if response else None
-    show_test(session.terminal, {**attempt, "status": status}, attempt["request"]["url"])
+    show_test(
+        session.terminal, {**attempt, "status": status}, less_secret(attempt["request"]["url"])
+    )
     show_exchange(session.terminal, attempt, request=verbose)
     if "deliveryId" in attempt:
         session.terminal.notice(f"In the log: prynt webhooks inspect {attempt['deliveryId']}")

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from prynt_relay.cli.prynt.moments import ago, exact, parse_moment, rough
 from prynt_relay.cli.prynt.terminal import Cell, Column, Terminal
+from prynt_relay.escape import less_secret
 
 _LABELS: Final = {
     "url": "URL",
@@ -48,7 +49,7 @@ def list_webhooks(terminal: Terminal, webhooks: Sequence[Mapping[str, Any]]) -> 
     now_s = time.time()
     ids = Column("WEBHOOK", [Cell(row["id"]) for row in webhooks])
     states = Column("STATE", [state_cell(row, now_s) for row in webhooks])
-    urls = Column("URL", [Cell(_less_secret(row)) for row in webhooks], 36, middle=True)
+    urls = Column("URL", [Cell(_shown_url(row)) for row in webhooks], 36, middle=True)
     brief_urls = urls._replace(
         cells=[Cell(cell.text.partition("://")[2]) for cell in urls.cells], least=22
     )
@@ -111,10 +112,5 @@ def _events(events: Sequence[str]) -> str:
     return "all" if list(events) == ["*"] else ", ".join(events)
 
 
-def _less_secret(webhook: Mapping[str, Any]) -> str:
-    """Return a URL without its query, and Slack's without its path: those are keys."""
-    base, mark, _ = str(webhook["url"]).partition("?")
-    if webhook.get("format") == "slack":
-        scheme, _, rest = base.partition("://")
-        return f"{scheme}://{rest.partition('/')[0]}/…"
-    return base + ("?…" if mark else "")
+def _shown_url(webhook: Mapping[str, Any]) -> str:
+    return less_secret(str(webhook["url"]), is_slack=webhook.get("format") == "slack")
