@@ -107,6 +107,10 @@ def test_a_host_that_cannot_be_had_for_now_is_asked_for_again(api: FakeApi) -> N
         api.refuse_webhooks_with = None
         assert shown(2) == "yourapp.com"
         assert shown(3, webhookId="wh_0000000000000") == "(deleted)"
+        api.webhooks.append(
+            {"id": "wh_1111111111111", "url": "https://[nothing]/", "enabled": True}
+        )
+        assert shown(4, webhookId="wh_1111111111111") == "wh_1111111111111"
         assert stream.interrupt() == 0
 
 

@@ -72,6 +72,8 @@ class _Hosts:
                 if error.status != http.HTTPStatus.NOT_FOUND:
                     return webhook_id
                 self._known[webhook_id] = "(deleted)"
+            except ValueError:  # stored before brackets around no IPv6 address were refused
+                self._known[webhook_id] = webhook_id
         return self._known[webhook_id]
 
 

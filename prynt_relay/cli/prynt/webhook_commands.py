@@ -12,8 +12,7 @@ from prynt_relay.cli.prynt.options import examples, yes_option
 from prynt_relay.cli.prynt.session import Session, with_session
 from prynt_relay.cli.prynt.terminal import Cell
 from prynt_relay.cli.prynt.webhook_view import list_webhooks as show_list
-from prynt_relay.cli.prynt.webhook_view import show_secret, show_webhook
-from prynt_relay.escape import less_secret
+from prynt_relay.cli.prynt.webhook_view import show_secret, show_webhook, shown_url
 
 
 @click.command(name="list")
@@ -84,7 +83,7 @@ def delete(session: Session, webhook: str, *, yes: bool) -> None:
     """Delete a webhook; its unfinished deliveries are cancelled, its history stays."""
     path = path_of("webhooks", webhook)
     if not yes and session.asks():
-        url = less_secret(session.client.get(path).value["url"])
+        url = shown_url(session.client.get(path).value)
         session.may_go_on(
             f"Delete {webhook} ({url}) and cancel its unfinished deliveries?", yes=yes
         )

@@ -49,7 +49,7 @@ def list_webhooks(terminal: Terminal, webhooks: Sequence[Mapping[str, Any]]) -> 
     now_s = time.time()
     ids = Column("WEBHOOK", [Cell(row["id"]) for row in webhooks])
     states = Column("STATE", [state_cell(row, now_s) for row in webhooks])
-    urls = Column("URL", [Cell(_shown_url(row)) for row in webhooks], 36, middle=True)
+    urls = Column("URL", [Cell(shown_url(row)) for row in webhooks], 36, middle=True)
     brief_urls = urls._replace(
         cells=[Cell(cell.text.partition("://")[2]) for cell in urls.cells], least=22
     )
@@ -112,5 +112,6 @@ def _events(events: Sequence[str]) -> str:
     return "all" if list(events) == ["*"] else ", ".join(events)
 
 
-def _shown_url(webhook: Mapping[str, Any]) -> str:
+def shown_url(webhook: Mapping[str, Any]) -> str:
+    """Return where a webhook is sent, without the keys that its URL may hold."""
     return less_secret(str(webhook["url"]), is_slack=webhook.get("format") == "slack")
